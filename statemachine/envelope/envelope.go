@@ -1,0 +1,206 @@
+package envelope
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Format is the version of the envelope's encoding (invariant 10).
+const Format = 1
+
+// Kind says what a command does and which message its body is.
+type Kind uint32
+
+// Kinds are part of the log's format: never reuse a number.
+const (
+	KindPut            Kind = 1 // etcdserverpb.PutRequest
+	KindDeleteRange    Kind = 2 // etcdserverpb.DeleteRangeRequest
+	KindTxn            Kind = 3 // etcdserverpb.TxnRequest
+	KindCompaction     Kind = 4 // etcdserverpb.CompactionRequest
+	KindAppend         Kind = 5 // etcdserverpb.PutRequest whose value is appended
+	KindPublishMember  Kind = 6 // etcdserverpb.Member: name and client URLs of a started member
+	KindClusterVersion Kind = 7 // membershippb.ClusterVersionSetRequest
+)
+
+// Envelope is the payload of one raft entry: a batch of commands that one
+// member packed.
+type Envelope struct {
+	// Proposer is the raft id of the member that packed the batch, Boot counts
+	// the starts of that member's data directory and Batch the batches of that
+	// boot, from 1. The three name a batch for ever.
+	Proposer, Boot, Batch uint64
+	// ClusterVersion is the version the proposer took the cluster to have,
+	// major<<16 | minor<<8 | patch. It gates new commands.
+	ClusterVersion uint32
+	Commands       []Command
+}
+
+// Command is one replicated operation.
+type Command struct {
+	Kind Kind
+	// User and AuthRevision are the authorisation context: who asked, and the
+	// revision of the auth tables the permission was checked at. Empty while
+	// authentication is off.
+	User         string
+	AuthRevision uint64
+	// Session and Sequence make a retry recognisable; 0 when the client has no
+	// session.
+	Session, Sequence uint64
+	// Body is the serialized request; Kind says of which message.
+	Body []byte
+}
+
+// Field numbers, as in envelope.proto.
+const (
+	fieldFormat         = 1
+	fieldProposer       = 2
+	fieldBoot           = 3
+	fieldBatch          = 4
+	fieldClusterVersion = 5
+	fieldCommand        = 6
+
+	fieldKind         = 1
+	fieldUser         = 2
+	fieldAuthRevision = 3
+	fieldSession      = 4
+	fieldSequence     = 5
+	fieldBody         = 6
+)
+
+// ErrMalformed is wrapped by every error of Decode.
+var ErrMalformed = errors.New("envelope: malformed")
+
+// EncodeCommand serializes one command, ready to be packed.
+func EncodeCommand(c Command) []byte {
+	b := make([]byte, 0, len(c.Body)+len(c.User)+32)
+	b = appendVarint(b, fieldKind, uint64(c.Kind))
+	if c.User != "" {
+		b = protowire.AppendTag(b, fieldUser, protowire.BytesType)
+		b = protowire.AppendString(b, c.User)
+	}
+	b = appendVarint(b, fieldAuthRevision, c.AuthRevision)
+	b = appendVarint(b, fieldSession, c.Session)
+	b = appendVarint(b, fieldSequence, c.Sequence)
+	b = protowire.AppendTag(b, fieldBody, protowire.BytesType)
+	return protowire.AppendBytes(b, c.Body)
+}
+
+// Pack builds an envelope from commands that EncodeCommand serialized. The
+// Commands of e are ignored.
+func Pack(e Envelope, commands [][]byte) []byte {
+	n := 64
+	for _, c := range commands {
+		n += len(c) + 8
+	}
+	b := make([]byte, 0, n)
+	b = appendVarint(b, fieldFormat, Format)
+	b = appendVarint(b, fieldProposer, e.Proposer)
+	b = appendVarint(b, fieldBoot, e.Boot)
+	b = appendVarint(b, fieldBatch, e.Batch)
+	b = appendVarint(b, fieldClusterVersion, uint64(e.ClusterVersion))
+	for _, c := range commands {
+		b = protowire.AppendTag(b, fieldCommand, protowire.BytesType)
+		b = protowire.AppendBytes(b, c)
+	}
+	return b
+}
+
+// Decode parses an envelope. The bodies alias data. An envelope of a newer
+// format is refused, as is anything malformed.
+func Decode(data []byte) (Envelope, error) {
+	var e Envelope
+	format := uint64(0)
+	err := eachField(data, func(num protowire.Number, v uint64, b []byte) error {
+		switch num {
+		case fieldFormat:
+			format = v
+		case fieldProposer:
+			e.Proposer = v
+		case fieldBoot:
+			e.Boot = v
+		case fieldBatch:
+			e.Batch = v
+		case fieldClusterVersion:
+			e.ClusterVersion = uint32(v)
+		case fieldCommand:
+			c, err := decodeCommand(b)
+			if err != nil {
+				return err
+			}
+			e.Commands = append(e.Commands, c)
+		}
+		return nil
+	})
+	if err != nil {
+		return Envelope{}, err
+	}
+	if format != Format {
+		return Envelope{}, fmt.Errorf("%w: format %d, this binary knows %d only", ErrMalformed, format, Format)
+	}
+	return e, nil
+}
+
+func decodeCommand(data []byte) (Command, error) {
+	var c Command
+	err := eachField(data, func(num protowire.Number, v uint64, b []byte) error {
+		switch num {
+		case fieldKind:
+			c.Kind = Kind(v)
+		case fieldUser:
+			c.User = string(b)
+		case fieldAuthRevision:
+			c.AuthRevision = v
+		case fieldSession:
+			c.Session = v
+		case fieldSequence:
+			c.Sequence = v
+		case fieldBody:
+			c.Body = b
+		}
+		return nil
+	})
+	return c, err
+}
+
+// eachField walks the varint and bytes fields of a message; other wire types
+// are skipped.
+func eachField(data []byte, f func(num protowire.Number, v uint64, b []byte) error) error {
+	for len(data) > 0 {
+		num, typ, n := protowire.ConsumeTag(data)
+		if n < 0 {
+			return fmt.Errorf("%w: %v", ErrMalformed, protowire.ParseError(n))
+		}
+		data = data[n:]
+		var v uint64
+		var b []byte
+		switch typ {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(data)
+		case protowire.BytesType:
+			b, n = protowire.ConsumeBytes(data)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, data)
+		}
+		if n < 0 {
+			return fmt.Errorf("%w: %v", ErrMalformed, protowire.ParseError(n))
+		}
+		data = data[n:]
+		if typ != protowire.VarintType && typ != protowire.BytesType {
+			continue
+		}
+		if err := f(num, v, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendVarint(b []byte, num protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, num, protowire.VarintType)
+	return protowire.AppendVarint(b, v)
+}
