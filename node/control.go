@@ -1,0 +1,128 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// statusWatch lets goroutines wait for a change of role, leader or term.
+type statusWatch struct {
+	mu   sync.Mutex
+	last Status
+	next chan struct{} // closed at the next change
+}
+
+func newStatusWatch() *statusWatch { return &statusWatch{next: make(chan struct{})} }
+
+func (w *statusWatch) changed(s Status) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.Role == w.last.Role && s.Leader == w.last.Leader && s.Term == w.last.Term {
+		return
+	}
+	w.last = s
+	close(w.next)
+	w.next = make(chan struct{})
+}
+
+func (w *statusWatch) wait() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.next
+}
+
+// WaitFor blocks until the status satisfies ok, the node stops, or ctx ends.
+// It wakes on changes of role, leader and term.
+func (n *Node) WaitFor(ctx context.Context, ok func(Status) bool) error {
+	for {
+		next := n.watch.wait()
+		if ok(n.Status()) {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-n.done:
+			return ErrStopped
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the cluster: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// HandOver moves leadership away from this member, if it has it, and returns
+// when another member leads. Used before a graceful stop.
+func (n *Node) HandOver(ctx context.Context) error {
+	if n.Status().Role != Leader {
+		return nil
+	}
+	started := make(chan uint64, 1)
+	n.call(func(c *Core) { started <- c.TransferLeader() })
+	select {
+	case to := <-started:
+		if to == 0 {
+			return fmt.Errorf("hand over leadership: %w", ErrNoLeader)
+		}
+	case <-n.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return n.WaitFor(ctx, func(s Status) bool { return s.Leader != 0 && s.Leader != s.ID })
+}
+
+// Holders returns how many of all members hold the log up to index durably. It
+// waits for the remaining ones until ctx ends.
+func (n *Node) Holders(ctx context.Context, index uint64) (have, total int, err error) {
+	status := n.Status()
+	switch status.Leader {
+	case 0:
+		return 0, 0, ErrNoLeader
+	case status.ID:
+		return n.countHere(ctx, index)
+	}
+	type counts struct{ have, total int }
+	reply := make(chan counts, 1)
+	n.rooms.Transport.Holders(status.Leader, index, func(have, total int) { reply <- counts{have, total} })
+	select {
+	case c := <-reply:
+		return c.have, c.total, nil
+	case <-n.done:
+		return 0, 0, ErrStopped
+	case <-ctx.Done():
+		return 0, 0, context.Cause(ctx)
+	}
+}
+
+func (n *Node) countHere(ctx context.Context, index uint64) (have, total int, err error) {
+	h := NewHolderCount(index)
+	n.call(func(c *Core) { c.AddHolderCount(h) })
+	defer h.Cancel()
+	select {
+	case <-h.Done():
+	case <-ctx.Done():
+	case <-n.done:
+		return 0, 0, ErrStopped
+	}
+	have, total = h.Counts()
+	return have, total, nil
+}
+
+// Stats are the node's queues, for metrics.
+type Stats struct {
+	QueuedCommands  int
+	InflightBatches int
+	QueuedWrites    int
+	QueuedApplies   int
+	DroppedMessages uint64
+}
+
+// Stats returns the lengths of the node's queues.
+func (n *Node) Stats() Stats {
+	commands, batches := n.core.proposals.queued()
+	return Stats{
+		QueuedCommands: commands, InflightBatches: batches,
+		QueuedWrites: n.writes.len(), QueuedApplies: n.applies.len(),
+		DroppedMessages: n.inbox.droppedCount(),
+	}
+}

@@ -1,0 +1,283 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+func other(n int, not ...uint64) uint64 {
+	for id := uint64(1); id <= uint64(n); id++ {
+		if !slices.Contains(not, id) {
+			return id
+		}
+	}
+	return 0
+}
+
+func TestProposalsOfEveryMemberAreAppliedEverywhere(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect()
+	var pendings []*Pending
+	for i := range 30 {
+		pendings = append(pendings, c.propose(uint64(i%3+1), fmt.Sprint("c", i)))
+	}
+	c.settle()
+	c.tick(1)
+	for i, p := range pendings {
+		r, ok := result(p)
+		if !ok || r.Err != nil || r.Value != fmt.Sprint("did c", i) || r.Index == 0 {
+			t.Fatalf("command %d: %+v answered=%v", i, r, ok)
+		}
+	}
+	for id := uint64(2); id <= 3; id++ {
+		if !slices.Equal(c.members[id].state.commands, c.members[1].state.commands) {
+			t.Fatalf("member %d applied %v, member 1 %v", id, c.members[id].state.commands, c.members[1].state.commands)
+		}
+	}
+	if got := len(c.members[1].state.commands); got != 30 {
+		t.Fatalf("%d commands applied, want 30", got)
+	}
+}
+
+func TestCommandsThatWaitShareAnEntry(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	c.settle()
+	before := c.members[1].core.Status().Last
+	for i := range 100 {
+		c.propose(1, fmt.Sprint(i))
+	}
+	c.settle()
+	if got := c.members[1].core.Status().Last - before; got != 1 {
+		t.Fatalf("100 waiting commands took %d entries, want 1", got)
+	}
+}
+
+// A batch proposed by a leader that is cut off survives in no log; the member
+// hands it to the next leader by itself and the client sees only a delay.
+func TestBatchOfADeposedLeaderIsHandedOn(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	old := c.elect()
+	c.cut[old] = true
+	p := c.propose(old, "x")
+	c.settle()
+	next := c.elect()
+	if _, ok := result(p); ok {
+		t.Fatal("a minority answered a proposal")
+	}
+	c.cut[old] = false
+	c.tick(3)
+	r, ok := result(p)
+	if !ok || r.Err != nil {
+		t.Fatalf("after the old leader is back: %+v answered=%v", r, ok)
+	}
+	if got := c.members[next].state.commands; !slices.Equal(got, []string{"x"}) {
+		t.Fatalf("applied %v, want x once", got)
+	}
+}
+
+// A forward that is lost on the way is sent again; one that arrives twice is
+// applied once.
+func TestForwardIsRetriedAndAppliedOnce(t *testing.T) {
+	for _, lose := range []bool{true, false} {
+		c := newCluster(t, 3, nil)
+		leader := c.elect()
+		follower := other(3, leader)
+		sent := 0
+		c.drop = func(f Forward) bool {
+			sent++
+			if lose {
+				return sent == 1
+			}
+			c.members[f.To].core.StepForwarded(f.Batch) // and once more by the caller
+			return false
+		}
+		p := c.propose(follower, "x")
+		c.settle()
+		c.tick(12)
+		if r, ok := result(p); !ok || r.Err != nil {
+			t.Fatalf("lose=%v: %+v answered=%v", lose, r, ok)
+		}
+		if got := c.members[leader].state.commands; !slices.Equal(got, []string{"x"}) {
+			t.Fatalf("lose=%v: applied %v, want x once", lose, got)
+		}
+	}
+}
+
+func TestWithoutALeaderCommandsWaitAndCanBeAbandoned(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	p := c.propose(1, "x")
+	q := c.propose(1, "y")
+	c.settle()
+	if r := c.members[1].core.Abandon(p); !errors.Is(r.Err, ErrNotApplied) {
+		t.Fatalf("abandoned before it was proposed: %v, want ErrNotApplied", r.Err)
+	}
+	c.elect()
+	if r, ok := result(q); !ok || r.Err != nil {
+		t.Fatalf("y: %+v answered=%v", r, ok)
+	}
+	if got := c.members[1].state.commands; !slices.Equal(got, []string{"y"}) {
+		t.Fatalf("applied %v, want only y", got)
+	}
+}
+
+func TestAbandonedAfterProposalIsUnknown(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	c.cut[leader] = true
+	p := c.propose(leader, "x")
+	c.settle()
+	if r := c.members[leader].core.Abandon(p); !errors.Is(r.Err, ErrUnknownOutcome) {
+		t.Fatalf("%v, want ErrUnknownOutcome", r.Err)
+	}
+}
+
+func TestFullQueueRefusesAtOnce(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.QueueCommandsMax = 2; cfg.CommandBytesMax = 10 })
+	c.propose(1, "a")
+	c.propose(1, "b")
+	if _, err := c.members[1].core.Propose([]byte("c")); !errors.Is(err, ErrBusy) {
+		t.Fatalf("third command: %v, want ErrBusy", err)
+	}
+	if _, err := c.members[2].core.Propose(make([]byte, 11)); !errors.Is(err, ErrTooLarge) {
+		t.Fatalf("large command: %v, want ErrTooLarge", err)
+	}
+}
+
+func TestReadsShareARoundOnEveryMember(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	c.elect()
+	for id := uint64(1); id <= 3; id++ {
+		a, first, _ := c.members[id].core.Read()
+		b, second, _ := c.members[id].core.Read()
+		if a != b || !first || second {
+			t.Fatalf("member %d: two reads that wait do not share a round", id)
+		}
+		c.settle()
+		select {
+		case <-a.Done():
+		default:
+			t.Fatalf("member %d: read not confirmed", id)
+		}
+	}
+}
+
+func TestReadWaitsOutAPartition(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	old := c.elect()
+	c.cut[old] = true
+	round, _, _ := c.members[old].core.Read()
+	c.settle()
+	c.elect()
+	select {
+	case <-round.Done():
+		t.Fatal("a deposed leader confirmed a read")
+	default:
+	}
+	c.cut[old] = false
+	c.tick(8)
+	select {
+	case <-round.Done():
+	default:
+		t.Fatal("the read was not asked again after the partition")
+	}
+}
+
+// Messages that carry a promise wait for the write they promise (invariant 1).
+func TestNoVoteAndNoAcknowledgementBeforeTheWrite(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	follower := other(3, leader)
+	c.propose(leader, "x")
+	out := c.members[leader].core.Output()
+	for _, m := range out.Messages {
+		if m.GetTo() == follower {
+			c.members[follower].core.Step(m)
+		}
+	}
+	got := c.members[follower].core.Output()
+	for _, m := range got.Messages {
+		if m.GetType() == raftpb.MsgAppResp || m.GetType() == raftpb.MsgVoteResp {
+			t.Fatalf("%s left before the write", m.GetType())
+		}
+	}
+	acknowledged := false
+	for _, w := range got.Writes {
+		for _, m := range w.Responses {
+			acknowledged = acknowledged || m.GetType() == raftpb.MsgAppResp && m.GetTo() == leader
+		}
+	}
+	if !acknowledged {
+		t.Fatal("the acknowledgement is not a response of the write")
+	}
+}
+
+func TestHoldersCountsDurableMembers(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	silent := other(3, leader)
+	c.cut[silent] = true
+	p := c.propose(leader, "x")
+	c.settle()
+	r, _ := result(p)
+	h := NewHolderCount(r.Index)
+	c.members[leader].core.AddHolderCount(h)
+	c.settle()
+	if have, total := h.Counts(); have != 2 || total != 3 {
+		t.Fatalf("%d of %d hold the write, want 2 of 3", have, total)
+	}
+	c.cut[silent] = false
+	c.tick(3)
+	if have, total := h.Counts(); have != 3 || total != 3 {
+		t.Fatalf("%d of %d hold the write, want 3 of 3", have, total)
+	}
+	f := NewHolderCount(r.Index)
+	c.members[silent].core.AddHolderCount(f)
+	c.settle()
+	if have, total := f.Counts(); have != 0 || total != 0 {
+		t.Fatalf("a follower counted %d of %d", have, total)
+	}
+}
+
+func TestTransferMovesLeadership(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	p := c.propose(leader, "x")
+	to := c.members[leader].core.TransferLeader()
+	c.settle()
+	c.tick(2)
+	if got := c.members[leader].core.Status().Leader; to == 0 || got != to {
+		t.Fatalf("leader is %d after a transfer to %d", got, to)
+	}
+	if r, ok := result(p); !ok || r.Err != nil {
+		t.Fatalf("a command during the transfer: %+v answered=%v", r, ok)
+	}
+}
+
+func TestFlushIsAskedForByBytes(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *Config) { cfg.FlushBytes = 100 })
+	c.settle()
+	core := c.members[1].core
+	core.Propose(make([]byte, 200))
+	if out := core.Output(); !out.Flush {
+		t.Fatal("no flush after 200 bytes of log")
+	}
+	core.FlushDone(&raftpb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1))})
+	out := core.Output()
+	if len(out.Writes) != 1 || out.Writes[0].Release.GetIndex() != 1 {
+		t.Fatalf("after the flush: %+v, want the log released to 1", out.Writes)
+	}
+}
+
+func TestConfigReportsAllFaults(t *testing.T) {
+	err := (&Config{}).Validate()
+	for _, want := range []string{"ID", "Boot", "Pack", "TickInterval", "QueueCommandsMax"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+// Package node runs one raft member: it drives go.etcd.io/raft/v3 with
+// asynchronous storage writes, packs commands into log entries, confirms
+// linearizable reads, and decides what the log, the state machine and the
+// snapshots have to do. It knows raft and no key-value store: commands and
+// results are opaque to it.
+//
+// It has two halves. Core is deterministic: events go in (a tick, a message, a
+// finished write), an Output comes out, and nothing in it has a goroutine, a
+// clock or randomness of its own. Node drives a Core on goroutines. The
+// simulator drives the same Core, with the same Persist and Execute, on an
+// event heap.
+//
+// What it does not do: open files or sockets (see the interfaces Log,
+// StateMachine, Snapshots and Transport), encode commands (Config.Pack),
+// decide who is a member (the state machine does when it applies a
+// configuration change).
+//
+// # Invariants
+//
+//   - No vote and no acknowledgement of an append leaves before what it promises
+//     is durable: such messages are Responses of a Write and are released by
+//     Persist alone (invariant 1).
+//   - applied <= committed; a snapshot is installed durably before the log is
+//     reset behind it (invariant 2).
+//   - Every queue is bounded by Config, refuses or drops when full, and is
+//     counted by Stats (invariant 5).
+//   - The first error of the log or the state machine stops the node (invariant 6).
+//   - Messages of peers may be dropped and never block the loop (invariant 7).
+//   - A batch is registered before it is proposed, and whoever waits is always
+//     answered: by the result, by ErrUnknownOutcome or by an error that means
+//     "not applied" (invariant 8).
+//
+// # Proposals
+//
+// Raft's own forwarding is off, because a forwarded proposal that is duplicated
+// would apply twice. A batch has a name instead (proposer, boot, batch number)
+// and the state machine applies a name once. So a batch whose leader is gone is
+// handed to the next one without asking whether it is in the log already, and
+// clients do not notice most elections.
+//
+// # Reads
+//
+// Reads that arrive while a round is being prepared share it. A round gets a
+// fresh context each time it is sent and is sent again when the term changes
+// or half an election timeout passes without an answer.
+//
+// # Goroutines and locks
+//
+// The loop owns the Core. The log writer and the applier take tasks from their
+// queues and report back through the inbox; a flush runs beside them, one at a
+// time. Propose and ReadIndex run on callers' goroutines and touch the
+// proposal table and the joining round under a mutex each; the applier answers
+// waiters directly. No lock is held while another is taken.
+package node

@@ -1,0 +1,178 @@
+package node
+
+import (
+	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+)
+
+// Output processes everything that has become ready and returns what is to be
+// done now. The caller owns it.
+func (c *Core) Output() Output {
+	c.pump()
+	c.collect()
+	c.observe()
+	c.followLeader()
+	c.countHolders()
+	if c.unflushed >= c.cfg.FlushBytes && !c.flushing {
+		c.flushing, c.unflushed = true, 0
+		c.out.Flush = true
+	}
+	out := c.out
+	c.out = Output{}
+	return out
+}
+
+// pump proposes what waits, as far as the window and the log allow, and starts
+// rounds of reads. Without a leader both keep waiting.
+func (c *Core) pump() {
+	basic := c.rn.BasicStatus()
+	if basic.Lead == raft.None {
+		return
+	}
+	for c.writeBytes < c.cfg.WriteBytesMax {
+		b := c.proposals.take()
+		if b == nil {
+			break
+		}
+		c.hand(b, basic.Lead, basic.GetTerm())
+	}
+	for {
+		context := c.reads.start(c.tick, basic.GetTerm())
+		if context == nil {
+			break
+		}
+		c.rn.ReadIndex(context)
+	}
+}
+
+// hand gives a batch to the leader: by a proposal here, by a forward elsewhere.
+// A proposal that raft drops (a transfer is under way, too much is uncommitted)
+// is handed on again later, as is a forward that got lost: the state machine
+// applies a batch once however often it is in the log.
+func (c *Core) hand(b *batch, leader, term uint64) {
+	b.sentTo, b.sentTerm, b.sentTick = leader, term, c.tick
+	if leader != c.cfg.ID {
+		c.out.Forwards = append(c.out.Forwards, Forward{To: leader, Batch: b.data})
+		return
+	}
+	if err := c.rn.Propose(b.data); err != nil {
+		b.sentTerm = 0
+	}
+}
+
+// followLeader hands unresolved batches and unconfirmed reads to a leader that
+// is new since the last call: what was sent to its predecessor may be lost.
+func (c *Core) followLeader() {
+	leader, term := c.status.Leader, c.status.Term
+	if leader == raft.None || (leader == c.resendTo && term == c.resendTerm) {
+		return
+	}
+	c.resendTo, c.resendTerm = leader, term
+	for _, b := range c.proposals.unresolved() {
+		if b.sentTo != leader || b.sentTerm != term {
+			c.hand(b, leader, term)
+		}
+	}
+	c.retryReads(term)
+	c.pump()
+	c.collect()
+}
+
+// collect drains raft's Ready into the output.
+func (c *Core) collect() {
+	for c.rn.HasReady() {
+		rd := c.rn.Ready()
+		for _, m := range rd.Messages {
+			switch m.GetTo() {
+			case raft.LocalAppendThread:
+				c.append(m)
+			case raft.LocalApplyThread:
+				c.apply(m)
+			default:
+				c.out.Messages = append(c.out.Messages, m)
+			}
+		}
+		for _, rs := range rd.ReadStates {
+			c.reads.confirmed(rs.RequestCtx, rs.Index)
+		}
+		if len(rd.ReadStates) > 0 {
+			c.reads.release(c.applied)
+		}
+	}
+}
+
+// append turns a MsgStorageAppend into a write. One that carries a snapshot is
+// held back, with all that follow it, until the applier has installed it: the
+// log is reset only behind a state machine that holds the snapshot durably.
+func (c *Core) append(m *raftpb.Message) {
+	switch {
+	case c.installing != nil:
+		c.held = append(c.held, m)
+	case !raft.IsEmptySnap(m.GetSnapshot()):
+		c.installing = m
+		c.out.Applies = append(c.out.Applies, Apply{Install: m.GetSnapshot()})
+	default:
+		c.write(m, nil)
+	}
+}
+
+func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
+	w := Write{Entries: m.GetEntries(), Responses: m.GetResponses(), Reset: reset}
+	if m.Term != nil || m.Vote != nil || m.Commit != nil {
+		// A fresh value: etcd's WAL keeps the pointer for its next comparison.
+		w.HardState = &raftpb.HardState{Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
+	}
+	bytes := w.Bytes()
+	c.writeBytes += bytes
+	c.unflushed += bytes
+	c.out.Writes = append(c.out.Writes, w)
+}
+
+// Bytes is the size of the entries.
+func (w *Write) Bytes() int {
+	n := 0
+	for _, e := range w.Entries {
+		n += len(e.GetData())
+	}
+	return n
+}
+
+// installed continues after the applier has installed a snapshot.
+func (c *Core) installed(s *raftpb.Snapshot) {
+	m := c.installing
+	c.installing = nil
+	c.applied = s.GetMetadata().GetIndex()
+	c.noteConf(s.GetMetadata().GetConfState())
+	c.proposals.failInflight()
+	c.write(m, s.GetMetadata())
+	held := c.held
+	c.held = nil
+	for _, m := range held {
+		c.append(m)
+	}
+	c.reads.release(c.applied)
+}
+
+// apply splits committed entries so that a configuration change ends its task.
+func (c *Core) apply(m *raftpb.Message) {
+	entries := m.GetEntries()
+	for start, i := 0, 0; i < len(entries); i++ {
+		if last := i == len(entries)-1; last || isConfChange(entries[i]) {
+			task := Apply{Entries: entries[start : i+1]}
+			if last {
+				task.Responses = m.GetResponses()
+			}
+			c.out.Applies = append(c.out.Applies, task)
+			start = i + 1
+		}
+	}
+}
+
+func (c *Core) eachVoter(f func(id, match uint64, active bool)) {
+	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
+		if typ == raft.ProgressTypePeer {
+			f(id, pr.Match, pr.RecentActive)
+		}
+	})
+}
