@@ -1,0 +1,99 @@
+package server
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/version"
+
+	"raftkv/node"
+	"raftkv/rpc/etcdv3"
+	"raftkv/rpc/kvstream"
+	"raftkv/rpc/kvstream/kvpb"
+)
+
+// backend is the member as the client services see it.
+type backend struct{ s *Server }
+
+func (b backend) Propose(ctx context.Context, command []byte) (any, uint64, error) {
+	n := b.s.node.Load()
+	if n == nil {
+		return nil, 0, errNotReady
+	}
+	return n.Propose(ctx, command)
+}
+
+func (b backend) ReadIndex(ctx context.Context) error {
+	n := b.s.node.Load()
+	if n == nil {
+		return errNotReady
+	}
+	return n.ReadIndex(ctx)
+}
+
+func (b backend) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return b.s.rooms.machine.Range(ctx, r)
+}
+
+func (b backend) ReadTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	return b.s.rooms.machine.ReadTxn(ctx, r)
+}
+
+func (b backend) Holders(ctx context.Context, index uint64) (have, total int, err error) {
+	n := b.s.node.Load()
+	if n == nil {
+		return 0, 0, errNotReady
+	}
+	ctx, cancel := context.WithTimeout(ctx, kvstream.HoldersWait)
+	defer cancel()
+	return n.Holders(ctx, index)
+}
+
+func (b backend) ClusterID() uint64 { return b.s.clusterID }
+func (b backend) MemberID() uint64  { return b.s.memberID }
+func (b backend) Term() uint64      { return b.s.status().Term }
+func (b backend) Leader() uint64    { return b.s.status().Leader }
+func (b backend) IsLearner() bool   { return b.s.status().Role == node.Learner }
+func (b backend) Revision() int64   { return b.s.rooms.machine.Revision() }
+
+// Alarms are none: nothing raises one yet.
+func (b backend) Alarms() []*pb.AlarmMember { return nil }
+
+func (b backend) Versions() version.Versions {
+	return version.Versions{Server: EtcdVersion, Cluster: EtcdVersion[:3] + ".0", Storage: EtcdVersion[:3] + ".0"}
+}
+
+func (b backend) Members() []*pb.Member {
+	var members []*pb.Member
+	for _, m := range b.s.rooms.machine.Members() {
+		members = append(members, &pb.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.Learner})
+	}
+	return members
+}
+
+func (b backend) Status() etcdv3.Status {
+	status := b.s.status()
+	size := b.s.rooms.machine.Size()
+	return etcdv3.Status{
+		CommitIndex: status.Commit, AppliedIndex: status.Applied,
+		DBSizeBytes: size, DBSizeInUseBytes: size,
+		Version: EtcdVersion, StorageVersion: EtcdVersion[:3] + ".0",
+	}
+}
+
+func (b backend) MemberStatus() *kvpb.StatusResponse {
+	status := b.s.status()
+	resp := &kvpb.StatusResponse{
+		Name:        b.s.cfg.Name,
+		Role:        kvpb.StatusResponse_Role(status.Role),
+		FirstIndex:  status.First,
+		LastIndex:   status.Last,
+		CommitIndex: status.Commit, AppliedIndex: status.Applied,
+		DbSizeBytes: b.s.rooms.machine.Size(),
+		Version:     Version,
+	}
+	for _, m := range b.s.rooms.machine.Members() {
+		resp.Members = append(resp.Members, &kvpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.Learner})
+	}
+	return resp
+}

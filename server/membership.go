@@ -1,0 +1,127 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"raftkv/rpc/peer"
+	"raftkv/server/identity"
+	"raftkv/statemachine"
+)
+
+// membership tells the peer transport who may talk.
+type membership struct{ s *Server }
+
+// Check admits members of the replicated table on the directory they had when
+// we first met them.
+func (m membership) Check(member, incarnation uint64) error {
+	if slices.Contains(m.s.rooms.machine.RemovedMembers(), member) {
+		return peer.ErrRemovedMember
+	}
+	if !slices.ContainsFunc(m.s.rooms.machine.Members(), func(k statemachine.Member) bool { return k.ID == member }) {
+		return peer.ErrUnknownMember
+	}
+	err := m.s.rooms.ledger.Meet(member, incarnation)
+	if errors.Is(err, identity.ErrBootstrapped) {
+		return peer.ErrOtherIncarnation
+	}
+	return err
+}
+
+// Confirm answers a member with a new directory.
+func (m membership) Confirm(member, incarnation uint64) (bool, error) {
+	err := m.Check(member, incarnation)
+	if errors.Is(err, peer.ErrOtherIncarnation) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// confirmPause is the time between two rounds of asking the others.
+const confirmPause = 200 * time.Millisecond
+
+// confirm returns once enough other members have confirmed that this data
+// directory is the first one under its id (invariant 11), or with an
+// explanation once one of them knows another.
+func (s *Server) confirm(ctx context.Context) error {
+	needed := identity.ConfirmationsNeeded(len(s.cfg.InitialCluster))
+	confirmed := map[uint64]bool{}
+	waiting := s.cfg.Logger.Named("admission")
+	for round := 0; len(confirmed) < needed; round++ {
+		if round > 0 {
+			if err := pause(ctx, confirmPause); err != nil {
+				return err
+			}
+		}
+		if err := s.askOthers(ctx, confirmed); err != nil {
+			return err
+		}
+		if round%25 == 24 {
+			waiting.Warn("a new cluster needs more members to start; start the others",
+				zap.Int("confirmed", len(confirmed)), zap.Int("needed", needed))
+		}
+	}
+	return nil
+}
+
+func (s *Server) askOthers(ctx context.Context, confirmed map[uint64]bool) error {
+	for _, m := range s.rooms.machine.Members() {
+		if m.ID == s.memberID || confirmed[m.ID] {
+			continue
+		}
+		asking, cancel := context.WithTimeout(ctx, time.Second)
+		isNew, err := s.transport.Confirm(asking, m.ID)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			s.cfg.Logger.Debug("a member did not answer whether we are new", zap.String("member", m.Name), zap.Error(err))
+		case !isNew:
+			return s.bootstrapped(m.Name)
+		default:
+			confirmed[m.ID] = true
+		}
+	}
+	return nil
+}
+
+func (s *Server) bootstrapped(by string) error {
+	return fmt.Errorf("member %x (%q) has already been bootstrapped: member %q knows it with another data directory. A member that lost its directory has forgotten its votes and must not come back under its old id; remove it from the cluster and add it again",
+		s.memberID, s.cfg.Name, by)
+}
+
+// rejected is told when a peer refuses this member for good.
+func (s *Server) rejected(r *peer.Refused) {
+	switch r.Reason {
+	case peer.ReasonIncarnation:
+		s.fail(s.bootstrapped(s.nameOf(r.Peer)))
+	case peer.ReasonRemoved:
+		s.fail(fmt.Errorf("member %x (%q) was removed from the cluster; its data directory can be deleted", s.memberID, s.cfg.Name))
+	}
+}
+
+func (s *Server) nameOf(id uint64) string {
+	for _, m := range s.rooms.machine.Members() {
+		if m.ID == id && m.Name != "" {
+			return m.Name
+		}
+	}
+	return fmt.Sprintf("%x", id)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

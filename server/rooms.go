@@ -1,0 +1,173 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftkv/server/identity"
+	"raftkv/snap"
+	"raftkv/statemachine"
+	"raftkv/wal"
+)
+
+// rooms are the ground floor of one member and what its directory says.
+type rooms struct {
+	cfg          *Config
+	owner        owner
+	observeFsync func(time.Duration)
+
+	dir         *identity.Dir // nil in memory mode
+	ledger      *identity.Ledger
+	incarnation uint64
+	boot        uint64
+	complete    bool
+
+	machine *statemachine.Machine
+	snaps   *snap.Store
+	log     *wal.Log // nil until openLog
+}
+
+// owner names the member that a directory belongs to.
+type owner struct{ clusterID, memberID uint64 }
+
+// seedIndex is the raft index and term of the state that a new cluster starts
+// from: the log begins behind it.
+const seedIndex, seedTerm = 1, 1
+
+// openRooms opens what can be opened before the member is admitted: everything
+// but the log of a complete directory.
+func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(time.Duration)) (r *rooms, err error) {
+	r = &rooms{cfg: cfg, owner: owner, observeFsync: observeFsync}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	stateDir, snapDir, fs, err := r.openDirectory()
+	if err != nil {
+		return r, err
+	}
+	r.machine, err = statemachine.Open(statemachine.Options{Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal})
+	if err != nil {
+		return r, fmt.Errorf("open the state in %s: %w", stateDir, err)
+	}
+	r.snaps, err = snap.New(snap.Options{Dir: snapDir, FS: fs, State: r.machine, Logger: cfg.Logger})
+	if err != nil {
+		return r, err
+	}
+	if !r.complete {
+		return r, r.create()
+	}
+	return r, nil
+}
+
+// openDirectory opens the data directory, or stands in for one in memory mode.
+func (r *rooms) openDirectory() (stateDir, snapDir string, fs vfs.FS, err error) {
+	if r.cfg.Memory {
+		r.ledger = identity.NewLedger(nil, func(map[uint64]uint64) error { return nil })
+		r.incarnation, r.boot = rand.Uint64()|1, 1
+		return "state", "snap", vfs.NewMem(), nil
+	}
+	root, err := filepath.Abs(r.cfg.DataDir)
+	if err != nil {
+		return "", "", nil, err
+	}
+	r.dir, err = identity.Open(root, identity.Identity{ClusterID: r.owner.clusterID, MemberID: r.owner.memberID, Name: r.cfg.Name})
+	if err != nil {
+		return "", "", nil, err
+	}
+	if r.ledger, err = r.dir.OpenLedger(); err != nil {
+		return "", "", nil, err
+	}
+	r.incarnation, r.boot, r.complete = r.dir.Incarnation, r.dir.Boot, r.dir.Complete
+	if !r.complete {
+		if err := r.dir.Discard(); err != nil {
+			return "", "", nil, fmt.Errorf("clear what an interrupted first start left: %w", err)
+		}
+	}
+	return r.dir.State(), r.dir.Snap(), vfs.Default, nil
+}
+
+// create makes the seeded state and the empty log of a new member.
+func (r *rooms) create() error {
+	seed := statemachine.Seed{ClusterID: r.owner.clusterID, Index: seedIndex, Term: seedTerm, ConfState: &raftpb.ConfState{}}
+	_, ids := r.cfg.ids()
+	for _, m := range r.cfg.InitialCluster {
+		seed.ConfState.Voters = append(seed.ConfState.Voters, ids[m.Name])
+		seed.Members = append(seed.Members, statemachine.Member{ID: ids[m.Name], Name: m.Name, PeerURLs: m.PeerURLs})
+	}
+	if err := r.machine.Bootstrap(seed); err != nil {
+		return fmt.Errorf("create the state: %w", err)
+	}
+	anchor, err := r.machine.Durable()
+	if err != nil {
+		return err
+	}
+	if r.cfg.Memory {
+		r.log = wal.NewMemory(r.logOptions(), anchor)
+		return nil
+	}
+	if err := wal.Create(r.logOptions(), anchor); err != nil {
+		return fmt.Errorf("create the log: %w", err)
+	}
+	return nil
+}
+
+// openLog opens the log for the state machine as it is.
+func (r *rooms) openLog() error {
+	if r.log != nil {
+		return nil
+	}
+	state, err := r.machine.Durable()
+	if err != nil {
+		return err
+	}
+	r.log, err = wal.Open(r.logOptions(), state)
+	if err != nil {
+		return fmt.Errorf("open the log in %s: %w", r.dir.WAL(), err)
+	}
+	return nil
+}
+
+func (r *rooms) logOptions() wal.Options {
+	o := wal.Options{
+		Logger: r.cfg.Logger, ObserveFsync: r.observeFsync,
+		Metadata: wal.Metadata{ClusterID: r.owner.clusterID, MemberID: r.owner.memberID},
+	}
+	if r.dir != nil {
+		o.Dir = r.dir.WAL()
+	}
+	return o
+}
+
+// markComplete records that the member may take part from now on.
+func (r *rooms) markComplete() error {
+	r.complete = true
+	if r.dir == nil {
+		return nil
+	}
+	return r.dir.MarkComplete()
+}
+
+func (r *rooms) close() error {
+	var errs []error
+	if r.snaps != nil {
+		errs = append(errs, r.snaps.Close())
+	}
+	if r.machine != nil {
+		errs = append(errs, r.machine.Close())
+	}
+	if r.log != nil {
+		errs = append(errs, r.log.Close())
+	}
+	if r.dir != nil {
+		errs = append(errs, r.dir.Close())
+	}
+	return errors.Join(errs...)
+}

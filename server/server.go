@@ -1,0 +1,274 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"raftkv/node"
+	"raftkv/rpc/etcdv3"
+	"raftkv/rpc/kvstream"
+	"raftkv/rpc/kvstream/kvpb"
+	"raftkv/rpc/listen"
+	"raftkv/rpc/peer"
+	"raftkv/rpc/request"
+	"raftkv/rpc/web"
+	"raftkv/statemachine/envelope"
+)
+
+// Server is one running member.
+type Server struct {
+	cfg                 Config
+	clusterID, memberID uint64
+
+	front     *front
+	rooms     *rooms
+	transport *peer.Transport
+	fsyncs    prometheus.Histogram
+	node      atomic.Pointer[node.Node]
+
+	ctx    context.Context // ends when the member stops
+	cancel context.CancelCauseFunc
+	ready  chan struct{}
+	done   chan struct{} // closed when the member has failed or Stop began
+
+	background sync.WaitGroup
+	stopOnce   sync.Once
+	stopErr    error
+	failMu     sync.Mutex
+	failure    error
+}
+
+// Start runs a member until Stop, or until it cannot go on (see Done). It
+// returns once the ports serve; Ready tells when the member knows a leader.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	cfg.EnsureDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	s := &Server{cfg: cfg, fsyncs: newFsyncHistogram(), ready: make(chan struct{}), done: make(chan struct{})}
+	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+	clusterID, members := cfg.ids()
+	s.clusterID, s.memberID = clusterID, members[cfg.Name]
+	if err := s.open(); err != nil {
+		s.cancel(err)
+		return nil, errors.Join(err, s.close())
+	}
+	s.background.Go(s.run)
+	return s, nil
+}
+
+// open binds the ports, opens the rooms and starts to serve.
+func (s *Server) open() (err error) {
+	if s.front, err = bind(&s.cfg, s.fail); err != nil {
+		return err
+	}
+	if s.rooms, err = openRooms(&s.cfg, owner{s.clusterID, s.memberID}, s.fail, s.observeFsync); err != nil {
+		return err
+	}
+	s.transport, err = peer.New(peer.Options{
+		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation,
+		Membership: membership{s}, Snapshots: s.rooms.snaps,
+		Hooks:  peer.Hooks{Rejected: s.rejected},
+		Logger: s.cfg.Logger.Named("peer"),
+	})
+	if err != nil {
+		return err
+	}
+	for _, m := range s.rooms.machine.Members() {
+		if m.ID != s.memberID {
+			if err := s.transport.AddPeer(m.ID, m.PeerURLs); err != nil {
+				return err
+			}
+		}
+	}
+	offered, err := s.services()
+	if err != nil {
+		return err
+	}
+	return s.front.serve(&s.cfg, offered)
+}
+
+// services builds what the ports offer.
+func (s *Server) services() (services, error) {
+	table, err := errorTable()
+	if err != nil {
+		return services{}, err
+	}
+	b := backend{s}
+	gate, err := request.New(b, request.AllowAll{}, table, request.Config{
+		RequestBytesMax: s.cfg.MaxRequestBytes, TxnOpsMax: s.cfg.MaxTxnOps, Timeout: s.cfg.requestTimeout(),
+	})
+	if err != nil {
+		return services{}, err
+	}
+	etcd := etcdv3.New(gate, b)
+	native := kvstream.New(gate, b)
+	handler, err := web.NewHandler(web.Config{
+		Backend: b, Services: etcd, Registry: s.cfg.Registry,
+		RequestBytesMax: int64(s.cfg.MaxRequestBytes), Timeout: s.cfg.requestTimeout(), Logger: s.cfg.Logger.Named("web"),
+	})
+	if err != nil {
+		return services{}, err
+	}
+	offered := services{
+		clients: func(r grpc.ServiceRegistrar) { etcd.Register(r); kvstream.Register(r, native) },
+		peers:   s.transport.Register,
+		web:     handler,
+		stats:   listen.NewRPCStats(),
+		metrics: listen.NewMetrics(),
+	}
+	return offered, s.registerMetrics(offered)
+}
+
+// run brings the member up and watches it until it stops.
+func (s *Server) run() {
+	if err := s.bringUp(); err != nil {
+		if s.ctx.Err() == nil {
+			s.fail(err)
+		}
+		return
+	}
+	n := s.node.Load()
+	s.background.Go(s.publish)
+	if err := n.WaitFor(s.ctx, func(status node.Status) bool { return status.Leader != 0 }); err == nil {
+		s.front.ready()
+		close(s.ready)
+	}
+	select {
+	case <-n.Done():
+		s.fail(n.Err())
+	case <-s.ctx.Done():
+	}
+}
+
+// bringUp makes the directory complete and starts the node.
+func (s *Server) bringUp() error {
+	if !s.rooms.complete {
+		if err := s.confirm(s.ctx); err != nil {
+			return err
+		}
+		if err := s.rooms.markComplete(); err != nil {
+			return fmt.Errorf("record that this member is confirmed: %w", err)
+		}
+	}
+	if err := s.rooms.openLog(); err != nil {
+		return err
+	}
+	applied, _ := s.rooms.machine.Applied()
+	n, err := node.Start(node.Config{
+		ID: s.memberID, Boot: s.rooms.boot, Applied: applied,
+		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: true,
+		Pack: s.pack, CommandBytesMax: s.cfg.MaxRequestBytes,
+		Logger: s.cfg.Logger.Named("raft"), OnEvent: s.tell,
+	}, node.Rooms{Log: s.rooms.log, State: s.rooms.machine, Snapshots: s.rooms.snaps, Transport: s.transport})
+	if err != nil {
+		return err
+	}
+	s.node.Store(n)
+	s.transport.Start(n)
+	return nil
+}
+
+func (s *Server) pack(batch uint64, commands [][]byte) []byte {
+	return envelope.Pack(envelope.Envelope{
+		Proposer: s.memberID, Boot: s.rooms.boot, Batch: batch, ClusterVersion: clusterVersion,
+	}, commands)
+}
+
+func (s *Server) tell(e node.Event) {
+	told := Event{Event: e}
+	if e.Leader != 0 {
+		told.LeaderName = s.nameOf(e.Leader)
+	}
+	s.cfg.OnEvent(told)
+}
+
+// status is the node's, or only this member's id before there is a node.
+func (s *Server) status() node.Status {
+	if n := s.node.Load(); n != nil {
+		return n.Status()
+	}
+	return node.Status{ID: s.memberID}
+}
+
+// Ready is closed once the member serves and has known a leader.
+func (s *Server) Ready() <-chan struct{} { return s.ready }
+
+// Done is closed when the member stops, by itself or by Stop.
+func (s *Server) Done() <-chan struct{} { return s.done }
+
+// Status returns the member's view of itself.
+func (s *Server) Status() node.Status { return s.status() }
+
+// fail ends the member because of err; the first reason counts.
+func (s *Server) fail(err error) {
+	s.failMu.Lock()
+	defer s.failMu.Unlock()
+	if s.ctx.Err() != nil {
+		return
+	}
+	s.failure = err
+	s.cancel(err)
+	close(s.done)
+}
+
+// handOverTime is how long a graceful stop waits for another leader.
+const handOverTime = 1500 * time.Millisecond
+
+// Stop hands leadership over, lets requests in flight finish, and ends the
+// member. It returns why the member had failed before, or what went wrong
+// while it was stopped.
+func (s *Server) Stop() error {
+	s.stopOnce.Do(func() {
+		s.handOver()
+		s.fail(nil)
+		s.stopErr = errors.Join(s.failure, s.close())
+	})
+	return s.stopErr
+}
+
+func (s *Server) handOver() {
+	n := s.node.Load()
+	if n == nil || s.ctx.Err() != nil || len(s.rooms.machine.Members()) == 1 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, handOverTime)
+	defer cancel()
+	if err := n.HandOver(ctx); err != nil {
+		s.cfg.Logger.Warn("stopping without handing leadership over", zap.Error(err))
+	}
+}
+
+// close takes down whatever is up, from the clients to the ground floor.
+func (s *Server) close() error {
+	var errs []error
+	if s.front != nil {
+		errs = append(errs, s.front.stop(s.closeTransport))
+	}
+	s.closeTransport()
+	s.background.Wait()
+	if n := s.node.Load(); n != nil {
+		n.Stop()
+	}
+	if s.rooms != nil {
+		errs = append(errs, s.rooms.close())
+	}
+	return errors.Join(errs...)
+}
+
+// closeTransport ends the streams to and from the other members.
+func (s *Server) closeTransport() {
+	if s.transport != nil {
+		if err := s.transport.Close(); err != nil {
+			s.cfg.Logger.Warn("closing the peer transport", zap.Error(err))
+		}
+	}
+}
