@@ -1,0 +1,52 @@
+// Package client is the Go client of raft-kv: one gRPC connection for each
+// endpoint, requests that move on to another endpoint where that is safe, and
+// errors that say whether a write was applied.
+//
+// It speaks the native service where the server has it and falls back to the
+// etcd API where it does not, so the same program also works against etcd; what
+// only the native service knows (how many members hold a write) is then 0.
+//
+// What it deliberately does not do: it keeps no session, so it never repeats a
+// write whose outcome it does not know; it does not pipeline, balance load or
+// remember which endpoint answered last; it speaks no TLS.
+//
+// # What callers can rely on
+//
+//  1. A write is sent again only if the earlier attempt was surely not applied:
+//     its request never left this process, or the server answered with an error
+//     that it gives before proposing anything.
+//  2. A write that may have been applied ends in an error that matches
+//     [ErrUnknownOutcome]; one that surely was not, in an error that matches
+//     [ErrNotApplied]. No error of a write matches neither, and none both.
+//  3. Reads, and transactions that only read, are repeated freely, each on the
+//     next endpoint. While endpoints remain, a read gives none of them more
+//     than half of the time that is left.
+//  4. Endpoints are tried in the order given. Fallback endpoints are asked only
+//     when no endpoint of the first list could be reached at all: one that is
+//     there but cannot serve (no leader, say) keeps requests away from what may
+//     be another cluster.
+//  5. Every answer names the endpoint and the member that gave it.
+//
+// # How it knows that nothing was sent
+//
+// A gRPC status cannot tell a refused connection from one that broke under the
+// request: both are Unavailable. A stats handler on each connection therefore
+// notes when the headers of an attempt are handed to the transport. Without
+// that event nothing can have reached the server. gRPC's own transparent
+// retries happen only where the server proved that it processed nothing; each
+// starts the note afresh.
+//
+// # Goroutines and locks
+//
+// A Client may be used from many goroutines. It has no locks: what it holds
+// never changes after New. Its only goroutines are those of
+// [Client.ClusterStatus], one for each endpoint and member, which it waits for,
+// and those of the gRPC connections, which Close ends.
+//
+// # Failure policy
+//
+// If at least one endpoint was reached but none could serve the request, the
+// list is tried again after a pause, a bounded number of times and within the
+// caller's deadline: that carries a request over an election. If none could be
+// reached the call fails at once and lists each endpoint with its reason.
+package client

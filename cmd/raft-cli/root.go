@@ -1,0 +1,101 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"raftkv/client"
+	"raftkv/cmd/raft-cli/internal/verb"
+)
+
+// endpointsVariable names the environment variable with the endpoints.
+const endpointsVariable = "RAFTKV_ENDPOINTS"
+
+// newRoot builds the command line: the shared flags and all verbs.
+func newRoot(s *verb.Session, link *connection) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "raft-cli",
+		Short: "Read, write and watch over a raft-kv cluster",
+		// run prints errors, and help only where it was asked for.
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			return fmt.Errorf("%w (write -- before a key or a value that begins with a dash)", err)
+		}
+		return err
+	})
+	s.RegisterFlags(root.PersistentFlags())
+	link.registerFlags(root.PersistentFlags())
+	root.AddCommand(verb.Commands(s)...)
+	return root
+}
+
+// connection is the client of this process, made when it is first asked for.
+type connection struct {
+	getenv      func(string) string
+	endpoints   string
+	given       func() bool // whether endpoints was set by a flag
+	dialTimeout time.Duration
+	made        *client.Client
+}
+
+func (l *connection) registerFlags(flags *pflag.FlagSet) {
+	flags.StringVar(&l.endpoints, "endpoints", "",
+		"where to connect, tried in order: host:port or http://host:port, separated by commas\n"+
+			"(else $"+endpointsVariable+", else localhost:8001,localhost:8002,localhost:8003 and,\nif none of these can be reached, localhost:2379)")
+	flags.DurationVar(&l.dialTimeout, "dial-timeout", time.Second, "how long connecting to one endpoint may take")
+	l.given = func() bool { return flags.Changed("endpoints") }
+}
+
+// config says where to connect.
+func (l *connection) config() client.Config {
+	cfg := client.Config{DialTimeout: l.dialTimeout}
+	switch env := l.getenv(endpointsVariable); {
+	case l.given():
+		cfg.Endpoints = splitList(l.endpoints)
+	case env != "":
+		cfg.Endpoints = splitList(env)
+	default:
+		cfg.Endpoints = []string{"localhost:8001", "localhost:8002", "localhost:8003"}
+		cfg.Fallback = []string{"localhost:2379"}
+	}
+	return cfg
+}
+
+func splitList(s string) []string {
+	list := strings.Split(s, ",")
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list
+}
+
+// client connects on the first call. Its errors are mistakes in the flags.
+func (l *connection) client() (*client.Client, error) {
+	if l.dialTimeout <= 0 {
+		return nil, &verb.UsageError{Err: fmt.Errorf("--dial-timeout %v is not positive", l.dialTimeout)}
+	}
+	if l.made == nil {
+		c, err := client.New(l.config())
+		if err != nil {
+			return nil, &verb.UsageError{Err: err}
+		}
+		l.made = c
+	}
+	return l.made, nil
+}
+
+func (l *connection) close() error {
+	if l.made == nil {
+		return nil
+	}
+	return l.made.Close()
+}
