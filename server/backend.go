@@ -66,14 +66,14 @@ func (b backend) Versions() version.Versions {
 func (b backend) Members() []*pb.Member {
 	var members []*pb.Member
 	for _, m := range b.s.rooms.machine.Members() {
-		members = append(members, &pb.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.Learner})
+		members = append(members, &pb.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, ClientURLs: m.ClientURLs, IsLearner: m.IsLearner})
 	}
 	return members
 }
 
 func (b backend) Status() etcdv3.Status {
 	status := b.s.status()
-	size := b.s.rooms.machine.Size()
+	size := b.s.sizeBytes()
 	return etcdv3.Status{
 		CommitIndex: status.Commit, AppliedIndex: status.Applied,
 		DBSizeBytes: size, DBSizeInUseBytes: size,
@@ -89,11 +89,11 @@ func (b backend) MemberStatus() *kvpb.StatusResponse {
 		FirstIndex:  status.First,
 		LastIndex:   status.Last,
 		CommitIndex: status.Commit, AppliedIndex: status.Applied,
-		DbSizeBytes: b.s.rooms.machine.Size(),
+		DbSizeBytes: b.s.sizeBytes(),
 		Version:     Version,
 	}
 	for _, m := range b.s.rooms.machine.Members() {
-		resp.Members = append(resp.Members, &kvpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.Learner})
+		resp.Members = append(resp.Members, &kvpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.IsLearner})
 	}
 	return resp
 }

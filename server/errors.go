@@ -24,10 +24,11 @@ func errorTable() (*rpcerr.Table, error) {
 		rpcerr.Pair{Err: node.ErrBusy, Status: rpctypes.ErrGRPCRequestTooManyRequests},
 		rpcerr.Pair{Err: node.ErrTooLarge, Status: rpctypes.ErrGRPCRequestTooLarge},
 		rpcerr.Pair{Err: node.ErrStopped, Status: rpctypes.ErrGRPCStopped},
+		rpcerr.Pair{Err: statemachine.ErrEmptyKey, Status: rpctypes.ErrGRPCEmptyKey},
+		rpcerr.Pair{Err: statemachine.ErrValueTooLarge, Status: rpctypes.ErrGRPCRequestTooLarge},
 		rpcerr.Pair{Err: statemachine.ErrCompacted, Status: rpctypes.ErrGRPCCompacted},
 		rpcerr.Pair{Err: statemachine.ErrFutureRevision, Status: rpctypes.ErrGRPCFutureRev},
 		rpcerr.Pair{Err: statemachine.ErrKeyNotFound, Status: rpctypes.ErrGRPCKeyNotFound},
 		rpcerr.Pair{Err: statemachine.ErrLeaseNotFound, Status: rpctypes.ErrGRPCLeaseNotFound},
-		rpcerr.Pair{Err: statemachine.ErrDuplicateKey, Status: rpctypes.ErrGRPCDuplicateKey},
 	)
 }

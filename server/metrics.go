@@ -55,7 +55,7 @@ func (s *Server) raftMetrics() []prometheus.Collector {
 		gauge("raftkv_raft_term", "Raft term of this member.", of(func(n node.Status) float64 { return float64(n.Term) })),
 		gauge("raftkv_raft_first_index", "First entry of the log.", of(func(n node.Status) float64 { return float64(n.First) })),
 		gauge("raftkv_raft_last_index", "Last durable entry of the log.", of(func(n node.Status) float64 { return float64(n.Last) })),
-		gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the state on disk in bytes.", func() float64 { return float64(s.rooms.machine.Size()) }),
+		gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the state on disk in bytes.", func() float64 { return float64(s.sizeBytes()) }),
 		gauge("etcd_debugging_mvcc_current_revision", "Revision of the store.", func() float64 { return float64(s.rooms.machine.Revision()) }),
 	}
 }

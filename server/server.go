@@ -15,7 +15,6 @@ import (
 	"raftkv/node"
 	"raftkv/rpc/etcdv3"
 	"raftkv/rpc/kvstream"
-	"raftkv/rpc/kvstream/kvpb"
 	"raftkv/rpc/listen"
 	"raftkv/rpc/peer"
 	"raftkv/rpc/request"
@@ -197,6 +196,16 @@ func (s *Server) status() node.Status {
 		return n.Status()
 	}
 	return node.Status{ID: s.memberID}
+}
+
+// sizeBytes is what the state takes on disk; 0 once it has failed, which is
+// reported elsewhere.
+func (s *Server) sizeBytes() int64 {
+	size, err := s.rooms.machine.Size()
+	if err != nil {
+		return 0
+	}
+	return size
 }
 
 // Ready is closed once the member serves and has known a leader.

@@ -3,6 +3,7 @@ package envelope
 import (
 	"errors"
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -22,6 +23,7 @@ const (
 	KindAppend         Kind = 5 // etcdserverpb.PutRequest whose value is appended
 	KindPublishMember  Kind = 6 // etcdserverpb.Member: name and client URLs of a started member
 	KindClusterVersion Kind = 7 // membershippb.ClusterVersionSetRequest
+	KindMemberChange   Kind = 8 // etcdserverpb.Member, only as the context of a raft configuration change
 )
 
 // Envelope is the payload of one raft entry: a batch of commands that one
@@ -123,6 +125,9 @@ func Decode(data []byte) (Envelope, error) {
 		case fieldBatch:
 			e.Batch = v
 		case fieldClusterVersion:
+			if v > math.MaxUint32 {
+				return fmt.Errorf("%w: cluster version %d", ErrMalformed, v)
+			}
 			e.ClusterVersion = uint32(v)
 		case fieldCommand:
 			c, err := decodeCommand(b)
@@ -147,6 +152,10 @@ func decodeCommand(data []byte) (Command, error) {
 	err := eachField(data, func(num protowire.Number, v uint64, b []byte) error {
 		switch num {
 		case fieldKind:
+			// Cut to 32 bits it could pass for a kind that it is not.
+			if v > math.MaxUint32 {
+				return fmt.Errorf("%w: kind %d", ErrMalformed, v)
+			}
 			c.Kind = Kind(v)
 		case fieldUser:
 			c.User = string(b)

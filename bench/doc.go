@@ -1,0 +1,24 @@
+// Command bench drives a cluster of raft-kv or etcd over etcd's gRPC API and
+// reports throughput, latency percentiles and what the servers cost.
+//
+//	bench put      measure puts
+//	bench get      measure gets
+//	bench mixed    measure a mixture of both
+//	bench compare  build and start raft-kv and etcd in alternating rounds,
+//	               measure both and print the ratios beside their targets
+//
+// This package only turns flags into the configurations of its internal
+// packages, and errors into exit codes: 0 done, 1 the measurement failed or no
+// operation succeeded, 2 bad usage, with one line that says what is wrong. The
+// work is done in
+//
+//   - internal/load: clients, schedule, histograms;
+//   - internal/kvload: the operations;
+//   - internal/procstat: the servers' processor time and memory;
+//   - internal/measure: one measurement, made of the three;
+//   - internal/cluster: real server processes;
+//   - internal/machine: where the figures were taken;
+//   - internal/compare: the matrix, its rounds and the report.
+//
+// bench/etcd is a Go module of its own: the etcd to compare with.
+package main

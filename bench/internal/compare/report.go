@@ -1,0 +1,161 @@
+package compare
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"raftkv/bench/internal/machine"
+	"raftkv/bench/internal/measure"
+)
+
+// quietCores is how much of a core others may use before the report says so.
+const quietCores = 0.1
+
+// Report is everything a comparison found, raw figures included.
+type Report struct {
+	Began          time.Time     `json:"began"`
+	Machine        machine.Facts `json:"machine"`
+	Disk           machine.Disk  `json:"disk"`
+	A              Side          `json:"a"`
+	B              Side          `json:"b"`
+	Nodes          int           `json:"nodes"`
+	Rounds         int           `json:"rounds"`
+	WindowSeconds  float64       `json:"window_seconds"`
+	WarmupSeconds  float64       `json:"warmup_seconds"`
+	Keys           int           `json:"keys"`
+	ValueSizeBytes int           `json:"value_size_bytes"`
+	Seed           uint64        `json:"seed"`
+	Summary        []RowSummary  `json:"summary"`
+	Samples        []Sample      `json:"samples"`
+	Warnings       []string      `json:"warnings,omitempty"`
+	// Incomplete says why rounds are missing; empty if none is.
+	Incomplete string `json:"incomplete,omitempty"`
+}
+
+// NewReport summarises what Run returned.
+func NewReport(cfg Config, began time.Time, facts machine.Facts, disk machine.Disk, samples []Sample, warnings []string, runErr error) Report {
+	r := Report{
+		Began: began.UTC(), Machine: facts, Disk: disk, A: cfg.A, B: cfg.B,
+		Nodes: cfg.Nodes, Rounds: cfg.Rounds,
+		WindowSeconds: cfg.Duration.Seconds(), WarmupSeconds: cfg.Warmup.Seconds(),
+		Keys: cfg.Keys, ValueSizeBytes: cfg.ValueSizeBytes, Seed: cfg.Seed,
+		Summary: Summarize(cfg.Rows, samples), Samples: samples, Warnings: warnings,
+	}
+	if runErr != nil {
+		r.Incomplete = runErr.Error()
+	}
+	return r
+}
+
+// WriteJSON writes the report with all raw figures.
+func (r Report) WriteJSON(out io.Writer) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(r); err != nil {
+		return fmt.Errorf("writing the report as JSON: %w", err)
+	}
+	return nil
+}
+
+// WriteText renders the report for a person.
+func (r Report) WriteText(out io.Writer) error {
+	w := bufio.NewWriter(out)
+	r.writeFacts(w)
+	for _, row := range r.Summary {
+		r.writeRow(w, row)
+	}
+	for _, warning := range r.Warnings {
+		fmt.Fprintf(w, "\nWARNING: %s\n", warning)
+	}
+	if r.Incomplete != "" {
+		fmt.Fprintf(w, "\nINCOMPLETE: %s\n", r.Incomplete)
+	}
+	if err := w.Flush(); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+func (r Report) writeFacts(w io.Writer) {
+	m := r.Machine
+	fmt.Fprintf(w, "%s against %s, %d nodes each, %d rounds, %s\n",
+		r.A.Name, r.B.Name, r.Nodes, r.Rounds, r.Began.Format(time.RFC3339))
+	fmt.Fprintf(w, "machine  %d cores (%s), %.1f GiB, %s, kernel %s, load %s at the start\n",
+		m.Cores, m.Processor, float64(m.MemoryBytes)/(1<<30), m.OS, m.Kernel, m.LoadAverage)
+	fmt.Fprintf(w, "disk     %s, one fsync p50 %s, p99 %s\n",
+		r.Disk.FileSystem, measure.Micros(r.Disk.SyncP50US), measure.Micros(r.Disk.SyncP99US))
+	fmt.Fprintf(w, "code     commit %s, generator %s\n", m.Commit, m.GoVersion)
+	for _, side := range []Side{r.A, r.B} {
+		version := side.Binary.Module
+		if side.Binary.Server != "" {
+			version += ", etcd server " + side.Binary.Server
+		}
+		fmt.Fprintf(w, "program  %s: %s, %s\n", side.Name, version, side.Binary.GoVersion)
+	}
+	fmt.Fprintf(w, "load     %.4gs a point after %.4gs of warm-up, %d keys, values of %d bytes, seed %d\n",
+		r.WindowSeconds, r.WarmupSeconds, r.Keys, r.ValueSizeBytes, r.Seed)
+	fmt.Fprintf(w, "Columns: medians over the rounds, their ratio, and the smallest and largest ratio of a round.\n")
+	fmt.Fprintf(w, "CPU and memory are those of all server processes together.\n")
+}
+
+func (r Report) writeRow(w io.Writer, row RowSummary) {
+	width := max(12, len(r.A.Name), len(r.B.Name))
+	fmt.Fprintf(w, "\n%s\n", row.Row.Name)
+	fmt.Fprintf(w, "  %-12s  %*s  %*s  %7s  %-13s  %s\n", "", width, r.A.Name, width, r.B.Name, "ratio", "(min-max)", "target")
+	for _, m := range row.Metrics {
+		if len(m.A) == 0 {
+			fmt.Fprintf(w, "  %-12s  %*s\n", m.Metric, width, Unknown)
+			continue
+		}
+		ratio, spread, goal := "-", "", ""
+		if m.Ratio > 0 {
+			ratio = fmt.Sprintf("%.2fx", m.Ratio)
+			spread = fmt.Sprintf("(%.2f-%.2f)", m.RatioMin, m.RatioMax)
+		}
+		if m.Goal != nil {
+			goal = fmt.Sprintf("%s: %s", m.Goal, m.Verdict)
+		}
+		line := fmt.Sprintf("  %-12s  %*s  %*s  %7s  %-13s  %s", m.Metric,
+			width, m.Metric.format(m.MedianA), width, m.Metric.format(m.MedianB), ratio, spread, goal)
+		fmt.Fprintf(w, "%s\n", strings.TrimRight(line, " "))
+	}
+	if row.OthersCores[0] > quietCores || row.OthersCores[1] > quietCores {
+		fmt.Fprintf(w, "  ~ not a quiet machine: others used up to %.2f cores beside %s, %.2f beside %s\n",
+			row.OthersCores[0], r.A.Name, row.OthersCores[1], r.B.Name)
+	}
+	for _, f := range row.Faults {
+		fmt.Fprintf(w, "  ! round %d, %s: %s\n", f.Round+1, [2]Side{r.A, r.B}[f.Side].Name, f.Text)
+	}
+}
+
+func (m Metric) format(value float64) string {
+	switch m {
+	case P50, P99, P999:
+		return measure.Micros(int64(value))
+	case CPUPerOp:
+		return fmt.Sprintf("%.1f", value)
+	}
+	return fmt.Sprintf("%.0f", value)
+}
+
+// faultsOf lists what makes a measurement doubtful.
+func faultsOf(p measure.Point) []string {
+	var texts []string
+	for _, e := range p.Errors {
+		texts = append(texts, fmt.Sprintf("%d operations failed: %s, such as: %s", e.Count, e.Class, e.Example))
+	}
+	for _, e := range p.WarmupErrors {
+		texts = append(texts, fmt.Sprintf("%d operations failed in the warm-up: %s, such as: %s", e.Count, e.Class, e.Example))
+	}
+	if p.LeaderChanged {
+		texts = append(texts, "the leader changed during the measurement")
+	}
+	if p.Unsent > 0 {
+		texts = append(texts, fmt.Sprintf("%d operations were due but never sent", p.Unsent))
+	}
+	return texts
+}

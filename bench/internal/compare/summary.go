@@ -1,0 +1,150 @@
+package compare
+
+import (
+	"maps"
+	"slices"
+
+	"raftkv/bench/internal/measure"
+)
+
+// Verdicts on a goal.
+const (
+	Met     = "met"          // in every round
+	Missed  = "MISSED"       // in every round
+	Mixed   = "mixed"        // met in some rounds only
+	Invalid = "not counted"  // operations failed, or the load was not what it should be
+	Unknown = "not measured" // no figures
+)
+
+// RowSummary is what all rounds say about one row.
+type RowSummary struct {
+	Row     Row             `json:"row"`
+	Metrics []MetricSummary `json:"metrics"`
+	// Faults are failed operations, leader changes and the like.
+	Faults []Fault `json:"faults,omitempty"`
+	// OthersCores is the most that other processes and the machine's host used
+	// during a measurement of A and of B.
+	OthersCores [2]float64 `json:"others_cores"`
+}
+
+// MetricSummary compares one metric. Values are by round; a round counts if
+// both sides have it.
+type MetricSummary struct {
+	Metric  Metric    `json:"metric"`
+	A       []float64 `json:"a"`
+	B       []float64 `json:"b"`
+	MedianA float64   `json:"median_a"`
+	MedianB float64   `json:"median_b"`
+	// Ratio is MedianA/MedianB; RatioMin and RatioMax are the extremes of the
+	// rounds' own ratios. All are 0 if there is nothing to divide by.
+	Ratio    float64 `json:"ratio"`
+	RatioMin float64 `json:"ratio_min"`
+	RatioMax float64 `json:"ratio_max"`
+	Goal     *Goal   `json:"goal,omitempty"`
+	Verdict  string  `json:"verdict,omitempty"`
+}
+
+// Fault is something that makes a measurement of one side doubtful.
+type Fault struct {
+	Round int    `json:"round"`
+	Side  int    `json:"side"`
+	Text  string `json:"text"`
+}
+
+// Summarize compares the samples row by row.
+func Summarize(rows []Row, samples []Sample) []RowSummary {
+	var summaries []RowSummary
+	for i, row := range rows {
+		byRound := map[int][2]*measure.Point{}
+		summary := RowSummary{Row: row}
+		for _, s := range samples {
+			if s.Row != i {
+				continue
+			}
+			pair := byRound[s.Round]
+			pair[s.Side] = &s.Point
+			byRound[s.Round] = pair
+			if o := s.Point.Others; o != nil {
+				summary.OthersCores[s.Side] = max(summary.OthersCores[s.Side], o.Cores+o.StolenCores)
+			}
+			for _, text := range faultsOf(s.Point) {
+				summary.Faults = append(summary.Faults, Fault{Round: s.Round, Side: s.Side, Text: text})
+			}
+		}
+		for _, metric := range metrics() {
+			summary.Metrics = append(summary.Metrics, summarizeMetric(metric, row, byRound, len(summary.Faults) > 0))
+		}
+		summaries = append(summaries, summary)
+	}
+	return summaries
+}
+
+func summarizeMetric(metric Metric, row Row, byRound map[int][2]*measure.Point, faulty bool) MetricSummary {
+	m := MetricSummary{Metric: metric}
+	var ratios []float64
+	for _, round := range slices.Sorted(maps.Keys(byRound)) {
+		pair := byRound[round]
+		if pair[0] == nil || pair[1] == nil {
+			continue
+		}
+		a, okA := metric.value(*pair[0])
+		b, okB := metric.value(*pair[1])
+		if !okA || !okB {
+			continue
+		}
+		m.A, m.B = append(m.A, a), append(m.B, b)
+		if b > 0 {
+			ratios = append(ratios, a/b)
+		}
+	}
+	m.MedianA, m.MedianB = median(m.A), median(m.B)
+	// A ratio over some of the rounds would not bracket that of the medians.
+	if len(ratios) > 0 && len(ratios) == len(m.B) {
+		m.Ratio = m.MedianA / m.MedianB
+		m.RatioMin, m.RatioMax = slices.Min(ratios), slices.Max(ratios)
+	} else {
+		ratios = nil
+	}
+	for _, goal := range row.Goals {
+		if goal.Metric == metric {
+			m.Goal = &goal
+			m.Verdict = verdict(goal, ratios, faulty)
+		}
+	}
+	return m
+}
+
+func verdict(goal Goal, ratios []float64, faulty bool) string {
+	if len(ratios) == 0 {
+		return Unknown
+	}
+	if faulty {
+		return Invalid
+	}
+	met := 0
+	for _, ratio := range ratios {
+		if goal.metBy(ratio) {
+			met++
+		}
+	}
+	switch met {
+	case len(ratios):
+		return Met
+	case 0:
+		return Missed
+	}
+	return Mixed
+}
+
+// median of an even number of values is the mean of the middle two.
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}

@@ -1,0 +1,28 @@
+// Package etcdv3 serves etcd's v3 gRPC services from raft-kv, with etcd's
+// validation, error texts and response headers, so that stock clients notice
+// no difference.
+//
+// Served: KV entirely; Cluster.MemberList; Maintenance.Status and the listing
+// of alarms. Watch, Lease and Auth are registered and answer
+// codes.Unimplemented, as do the remaining methods, so that a client gets a
+// clear error instead of "unknown service".
+//
+// What it does not do: MVCC semantics (statemachine), replication (node),
+// waiting (Backend) and the connection itself (rpc/listen) are elsewhere;
+// validation, authorisation and deadlines are shared with the native service
+// in rpc/request.
+//
+// Guarantees
+//
+//  1. A handler validates before it authorises and authorises before it
+//     answers anything that depends on stored data (invariant 9).
+//  2. A range is linearizable unless it asks to be serializable; it may then
+//     be answered by any member, a learner too, without a quorum.
+//  3. A response names the cluster, the member and its term; its revision is
+//     that of the store when the operation ran.
+//  4. RangeStream reads one revision for the whole stream and holds one chunk
+//     in memory, of about the maximum request size.
+//
+// The handlers have no goroutines and no locks. Errors are answered, never
+// retried; each passes the one error table (rpcerr).
+package etcdv3

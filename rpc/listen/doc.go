@@ -1,0 +1,28 @@
+// Package listen turns one port into two servers: a [Splitter] looks at the
+// first bytes of every connection and hands HTTP/2 with prior knowledge to the
+// gRPC server and everything else to net/http. It also builds the gRPC server
+// with the limits, keepalive rules and counters every service wants.
+//
+// Why not grpc.Server.ServeHTTP: it costs three times the CPU of a put. Why
+// not a general multiplexer: two protocols need one comparison.
+//
+// What it does not do: it knows no service and reads no request. TLS comes in
+// through Options.Handshake, which sees a connection before it is sniffed.
+//
+// Guarantees
+//
+//  1. A connection is handed on with every byte it sent, or closed.
+//  2. A connection that has not shown its protocol (and finished its
+//     handshake) when the deadline passes is closed.
+//  3. At most PendingMax connections are being sniffed; when the table is full
+//     a new one is closed at once, counted and logged (invariant 5).
+//  4. Close returns after every goroutine has ended; connections already
+//     handed on belong to their server.
+//
+// Goroutines: one accepts, one per pending connection sniffs; all are waited
+// for by Close. Splitter.mu guards the set of pending connections.
+//
+// Failure policy: an Accept error other than "closed" (out of file descriptors,
+// mostly) is logged and retried with a growing pause, so that a server under
+// attack comes back by itself.
+package listen

@@ -1,0 +1,116 @@
+package listen
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+// GRPCConfig is what a gRPC server is built from. Defaults are etcd's.
+type GRPCConfig struct {
+	// RequestBytesMax is the largest request; a message may be 512 KiB larger,
+	// so that an oversized request is refused by the handler, with etcd's
+	// error, and not by gRPC. Default 1.5 MiB.
+	RequestBytesMax int
+	// ConcurrentStreamsMax bounds the requests in flight per connection.
+	// Default: no bound but the node's queues.
+	ConcurrentStreamsMax uint32
+	// StreamWorkers is the number of goroutines kept for requests, which saves
+	// growing a new stack for each; further requests get their own. Default 0.
+	StreamWorkers uint32
+	// KeepaliveMinTime is how often a client may ping; one that pings more
+	// often is disconnected. Default 5 s.
+	KeepaliveMinTime time.Duration
+	// KeepaliveInterval is the idle time after which the server pings,
+	// KeepaliveTimeout how long it waits then. Default 2 h and 20 s.
+	KeepaliveInterval, KeepaliveTimeout time.Duration
+	// Credentials take over connections that a Splitter has handed on; nil
+	// without TLS.
+	Credentials credentials.TransportCredentials
+	// Stats counts requests. Default: not exported.
+	Stats *RPCStats
+}
+
+// EnsureDefaults fills what is zero.
+func (c *GRPCConfig) EnsureDefaults() {
+	if c.RequestBytesMax == 0 {
+		c.RequestBytesMax = 3 << 19
+	}
+	if c.ConcurrentStreamsMax == 0 {
+		c.ConcurrentStreamsMax = math.MaxUint32
+	}
+	if c.KeepaliveMinTime == 0 {
+		c.KeepaliveMinTime = 5 * time.Second
+	}
+	if c.KeepaliveInterval == 0 {
+		c.KeepaliveInterval = 2 * time.Hour
+	}
+	if c.KeepaliveTimeout == 0 {
+		c.KeepaliveTimeout = 20 * time.Second
+	}
+	if c.Stats == nil {
+		c.Stats = NewRPCStats()
+	}
+}
+
+// Validate reports every faulty value.
+func (c *GRPCConfig) Validate() error {
+	var faults []error
+	if c.RequestBytesMax < 1 || c.RequestBytesMax > math.MaxInt32-overheadBytes {
+		faults = append(faults, fmt.Errorf("listen: RequestBytesMax %d must be in 1..%d", c.RequestBytesMax, math.MaxInt32-overheadBytes))
+	}
+	for _, d := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"KeepaliveMinTime", c.KeepaliveMinTime},
+		{"KeepaliveInterval", c.KeepaliveInterval},
+		{"KeepaliveTimeout", c.KeepaliveTimeout},
+	} {
+		if d.value < 0 {
+			faults = append(faults, fmt.Errorf("listen: %s %v must not be negative", d.name, d.value))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+const overheadBytes = 512 << 10
+
+// NewGRPCServer builds a server with the services that register adds, health
+// and reflection. The health server says SERVING for "" until told otherwise.
+func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*grpc.Server, *health.Server, error) {
+	cfg.EnsureDefaults()
+	if err := cfg.Validate(); err != nil {
+		return nil, nil, err
+	}
+	opts := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(cfg.RequestBytesMax + overheadBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(cfg.ConcurrentStreamsMax),
+		grpc.NumStreamWorkers(cfg.StreamWorkers),
+		// Stop must not return while a handler still uses the node.
+		grpc.WaitForHandlers(true),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.KeepaliveInterval, Timeout: cfg.KeepaliveTimeout}),
+		grpc.UnaryInterceptor(cfg.Stats.unary),
+		grpc.StreamInterceptor(cfg.Stats.stream),
+	}
+	if cfg.Credentials != nil {
+		opts = append(opts, grpc.Creds(cfg.Credentials))
+	}
+	server := grpc.NewServer(opts...)
+	register(server)
+	h := health.NewServer()
+	healthpb.RegisterHealthServer(server, h)
+	reflection.Register(server)
+	cfg.Stats.prepare(server.GetServiceInfo())
+	return server, h, nil
+}

@@ -1,0 +1,56 @@
+// Package peer is the transport between members: raft messages, forwarded
+// batches of proposals, snapshots, and two small questions, over gRPC.
+//
+// Every member dials every other. For each one it keeps two streams, each on a
+// connection of its own so that gigabytes in one socket never delay the other:
+// the urgent lane (heartbeats, votes, acknowledgements, ReadIndex) and the bulk
+// lane (appends, forwarded batches). A snapshot travels on a third connection
+// that lives as long as the transfer.
+//
+// The package deliberately does not retry a message, keep one over a broken
+// connection, promise any order between lanes, or know what a snapshot consists
+// of. It knows membership only through the interface it is given.
+//
+// # Invariants
+//
+//  1. Send, Forward and Holders never block: what a lane cannot take is dropped
+//     and ReportUnreachable follows (invariant 7).
+//  2. Every MsgSnap that Send took while the transport was open is answered by
+//     exactly one ReportSnapshot (invariant 7).
+//  3. Messages of one lane arrive in the order sent, with gaps only where a
+//     connection broke.
+//  4. Nothing is delivered from, or sent to, a member that has not shown the
+//     right cluster, member id and incarnation and a protocol both sides know
+//     (invariants 10 and 11). A delivered message is from whom it says.
+//  5. A forwarded batch is sent at most once.
+//  6. A MsgSnap is delivered only behind its snapshot, durable and verified.
+//
+// # Queues (invariant 5)
+//
+//	urgent  Options.QueueMessagesMax, UrgentBytesMax   full: the new message is dropped
+//	bulk    Options.QueueMessagesMax, BulkBytesMax     full: the new message is dropped
+//	holders Options.HoldersInFlightMax calls           full: answered 0 of 0
+//	snapshots one for each receiver, one received      full: reported as failed
+//	reports   one record for each member               full: never, they are merged
+//
+// While a member cannot be reached its queues take nothing: raft makes newer
+// messages than the ones that would be waiting. Stats shows all of it.
+//
+// # Goroutines and locks
+//
+// Each lane has a goroutine that connects and sends, and while connected one
+// that waits for the stream to end. Each incoming stream has one beside gRPC's.
+// One goroutine hands reports to the handler, so that the handler may call Send
+// under its own locks. Transfers and questions have one each while they last.
+// Close waits for all of them. Transport.mu is never held while anything is
+// called that could wait.
+//
+// # Failures
+//
+// A broken stream drops what is queued, tells Hooks.PeerDown and the handler,
+// and connects again with exponential backoff and jitter. A refusal is logged
+// once for each member and reason until the two agree again; one that ends this
+// process's life in the cluster also goes to Hooks.Rejected. Half-open
+// connections are found by the kernel's user timeout when data is on the way,
+// else by keepalive.
+package peer

@@ -1,0 +1,175 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+)
+
+// Handler takes what arrives. Its methods are called from goroutines of the
+// transport and must return promptly once the node has stopped.
+type Handler interface {
+	Step(m *raftpb.Message)
+	StepForwarded(from uint64, batch []byte)
+	ReportUnreachable(id uint64)
+	ReportSnapshot(id uint64, ok bool)
+	// Holders returns how many of all members hold the log up to index when
+	// all do or ctx ends.
+	Holders(ctx context.Context, index uint64) (have, total int, err error)
+}
+
+// Membership decides who may talk. Calls may run at once.
+type Membership interface {
+	// Check returns nil if the member belongs to the cluster and its data
+	// directory is the one it always had; else an error that wraps
+	// ErrUnknownMember, ErrRemovedMember or ErrOtherIncarnation. Any other
+	// error means that it cannot tell now.
+	Check(member, incarnation uint64) error
+	// Confirm answers a member that asks whether it is new: true if its data
+	// directory is the first or only one that was ever seen for it, false if
+	// the member is known as started with another. Errors as of Check.
+	Confirm(member, incarnation uint64) (bool, error)
+}
+
+// Snapshots opens our own snapshots for others, and stages theirs.
+type Snapshots interface {
+	// Open returns the snapshot's files as one stream of bytes, and its length.
+	Open(s *raftpb.Snapshot) (archive io.ReadCloser, sizeBytes int64, err error)
+	// Stage reads that stream at the receiver; it returns nil when the
+	// snapshot is verified and durable. It need not read to the end.
+	Stage(ctx context.Context, s *raftpb.Snapshot, archive io.Reader) error
+}
+
+// Hooks are called from goroutines of the transport; they must not block. Nil
+// hooks are not called.
+type Hooks struct {
+	// PeerUp means that the urgent lane to the member works.
+	PeerUp func(id uint64)
+	// PeerDown means that it broke. Reset tells that the other side closed the
+	// connection, as the kernel does when a process dies; without it the
+	// network may be at fault. Not called for a member that was removed or
+	// updated, nor by Close.
+	PeerDown func(id uint64, reset bool)
+	// Rejected means that a member refused us for a reason that will not go
+	// away: we were removed, or run on another data directory than before.
+	Rejected func(r *Refused)
+}
+
+// Options configure a Transport.
+type Options struct {
+	ClusterID   uint64
+	MemberID    uint64
+	Incarnation uint64
+	Membership  Membership
+	Snapshots   Snapshots
+	Hooks       Hooks
+	Logger      *zap.Logger
+	// Credentials secure the connections we dial; nil: plain text. URLs with
+	// the scheme https need them.
+	Credentials credentials.TransportCredentials
+	// Dial opens connections; nil: TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
+
+	QueueMessagesMax int
+	UrgentBytesMax   int
+	// BulkBytesMax should be beyond raft's bytes in flight for one member;
+	// else a fast sender loses appends.
+	BulkBytesMax int
+	// FrameBytes is the size at which a sender stops adding messages to a
+	// frame.
+	FrameBytes int
+	// ChunkBytes is the size of one part of a snapshot.
+	ChunkBytes         int
+	HoldersInFlightMax int
+
+	// HoldersTimeout limits a question for holders; HoldersWait, which must be
+	// shorter, how long we let our handler wait when asked.
+	HoldersTimeout   time.Duration
+	HoldersWait      time.Duration
+	HandshakeTimeout time.Duration
+	BackoffBase      time.Duration
+	BackoffMax       time.Duration
+	// KeepaliveTimeout is how long data may stay unacknowledged before a
+	// connection counts as dead.
+	KeepaliveTimeout time.Duration
+}
+
+// MaxFrameBytes is the largest message on the wire. A raft message beyond it
+// cannot be replicated, so entries must stay far below.
+const MaxFrameBytes = 32 << 20
+
+const (
+	// keepaliveInterval is the shortest that gRPC allows a client.
+	keepaliveInterval = 10 * time.Second
+	streamWindowBytes = 4 << 20
+	connWindowBytes   = 16 << 20
+)
+
+// EnsureDefaults fills in what was left zero.
+func (o *Options) EnsureDefaults() {
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	setDefault(&o.QueueMessagesMax, 4096)
+	setDefault(&o.UrgentBytesMax, 4<<20)
+	setDefault(&o.BulkBytesMax, 64<<20)
+	setDefault(&o.FrameBytes, 1<<20)
+	setDefault(&o.ChunkBytes, 128<<10)
+	setDefault(&o.HoldersInFlightMax, 64)
+	setDefault(&o.HoldersTimeout, 250*time.Millisecond)
+	setDefault(&o.HoldersWait, 100*time.Millisecond)
+	setDefault(&o.HandshakeTimeout, 5*time.Second)
+	setDefault(&o.BackoffBase, 20*time.Millisecond)
+	setDefault(&o.BackoffMax, time.Second)
+	setDefault(&o.KeepaliveTimeout, 5*time.Second)
+}
+
+func setDefault[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Validate reports all faults at once.
+func (o *Options) Validate() error {
+	var faults []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			faults = append(faults, fmt.Errorf("peer transport: "+format, args...))
+		}
+	}
+	check(o.MemberID != 0, "no member id given")
+	check(o.Membership != nil, "no membership given")
+	check(o.Snapshots != nil, "no snapshots given")
+	check(o.QueueMessagesMax > 0 && o.UrgentBytesMax > 0 && o.BulkBytesMax > 0, "queues need room")
+	check(o.FrameBytes > 0 && o.FrameBytes <= MaxFrameBytes/2, "frames of %d bytes are out of bounds", o.FrameBytes)
+	check(o.ChunkBytes >= 1<<10 && o.ChunkBytes <= 1<<20, "chunks of %d bytes are out of bounds", o.ChunkBytes)
+	check(o.HoldersInFlightMax > 0, "questions for holders need a bound")
+	check(o.HoldersWait < o.HoldersTimeout, "waiting %v for holders leaves no time to answer within %v", o.HoldersWait, o.HoldersTimeout)
+	check(o.BackoffBase > 0 && o.BackoffBase <= o.BackoffMax, "backoff from %v to %v", o.BackoffBase, o.BackoffMax)
+	check(o.HandshakeTimeout > 0 && o.KeepaliveTimeout > 0, "timeouts must be positive")
+	return errors.Join(faults...)
+}
+
+// ServerOptions are what a gRPC server needs to serve the peer service well:
+// room for large frames, windows for large appends, and tolerance of our
+// keepalive, which it would otherwise punish by closing connections.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(MaxFrameBytes),
+		grpc.InitialWindowSize(streamWindowBytes),
+		grpc.InitialConnWindowSize(connWindowBytes),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveInterval / 2, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval / 2}),
+	}
+}

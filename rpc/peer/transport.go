@@ -1,0 +1,263 @@
+package peer
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"raftkv/rpc/peer/peerpb"
+)
+
+// Transport connects one member with the others. All methods may be called at
+// any time, also after Close.
+type Transport struct {
+	opts     Options
+	logger   *zap.Logger
+	ctx      context.Context // ends with Close
+	cancel   context.CancelFunc
+	refusals *refusals
+	reports  *reports
+	counters counters
+
+	handler Handler       // valid once started is closed
+	started chan struct{} // closed by Start
+	// holdersSlots is full when as many questions are under way as may be.
+	holdersSlots chan struct{}
+	incoming     transferSlot
+
+	// peers is replaced, never changed, under mu; Send reads it without.
+	peers atomic.Pointer[map[uint64]*remote]
+
+	mu struct {
+		sync.Mutex
+		closed  bool
+		inbound map[inboundKey]*inbound
+	}
+	// workers are all goroutines and calls; entered under mu.
+	workers sync.WaitGroup
+	// reporter is the goroutine that runs reports; it outlives the workers.
+	reporter     sync.WaitGroup
+	stopReporter chan struct{}
+}
+
+// remote is another member as we dial it.
+type remote struct {
+	id        uint64
+	urls      []string
+	ctx       context.Context
+	cancel    context.CancelFunc
+	endpoint  *endpoint
+	urgent    *lane
+	bulk      *lane
+	streaming atomic.Bool // a snapshot is on its way to it
+	snapshots snapshotCounters
+}
+
+// New makes a transport. It dials peers as they are added and answers Confirm
+// once registered; it delivers from Start on.
+func New(opts Options) (*Transport, error) {
+	opts.EnsureDefaults()
+	if err := opts.Validate(); err != nil {
+		return nil, err
+	}
+	t := &Transport{
+		opts: opts, logger: opts.Logger, reports: newReports(), started: make(chan struct{}),
+		refusals:     &refusals{logger: opts.Logger, rejected: opts.Hooks.Rejected, told: make(map[refusalKey]struct{})},
+		holdersSlots: make(chan struct{}, opts.HoldersInFlightMax),
+		stopReporter: make(chan struct{}),
+	}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.peers.Store(&map[uint64]*remote{})
+	t.mu.inbound = make(map[inboundKey]*inbound)
+	return t, nil
+}
+
+// Register makes a gRPC server, best made with ServerOptions, serve our half.
+func (t *Transport) Register(s grpc.ServiceRegistrar) {
+	peerpb.RegisterPeerServer(s, &service{t: t})
+}
+
+// Start begins to deliver to h. It is called once.
+func (t *Transport) Start(h Handler) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.closed {
+		return
+	}
+	t.handler = h
+	t.reporter.Go(func() { t.reports.run(h, t.stopReporter) })
+	close(t.started)
+}
+
+// Close ends all streams and waits for all goroutines. What has been taken for
+// sending is dropped; a snapshot under way is reported as failed.
+func (t *Transport) Close() error {
+	t.mu.Lock()
+	closed := t.mu.closed
+	t.mu.closed = true
+	t.peers.Store(&map[uint64]*remote{})
+	t.mu.Unlock()
+	if closed {
+		return nil
+	}
+	t.cancel()
+	t.workers.Wait()
+	close(t.stopReporter)
+	t.reporter.Wait()
+	return nil
+}
+
+// enter registers work that Close waits for; false: the transport is closed.
+func (t *Transport) enter() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.closed {
+		return false
+	}
+	t.workers.Add(1)
+	return true
+}
+
+// spawn runs f on a goroutine that Close waits for.
+func (t *Transport) spawn(f func()) bool {
+	if !t.enter() {
+		return false
+	}
+	go func() {
+		defer t.workers.Done()
+		f()
+	}()
+	return true
+}
+
+// AddPeer begins to dial a member at its advertised peer URLs. For a member
+// that is there already it is UpdatePeer.
+func (t *Transport) AddPeer(id uint64, urls []string) error {
+	if id == t.opts.MemberID {
+		return fmt.Errorf("add peer %x: that is this member", id)
+	}
+	endpoint, err := newEndpoint(&t.opts, id, urls)
+	if err != nil {
+		return fmt.Errorf("add peer %x: %w", id, err)
+	}
+	r, err := t.newRemote(id, slices.Clone(urls), endpoint)
+	if err != nil {
+		return fmt.Errorf("add peer %x: %w", id, err)
+	}
+	old, err := t.swapRemote(id, r)
+	if err != nil {
+		r.discard()
+		return fmt.Errorf("add peer %x: %w", id, err)
+	}
+	if old != nil {
+		old.cancel()
+	}
+	return nil
+}
+
+// UpdatePeer dials a member at other URLs from now on. The same URLs change
+// nothing.
+func (t *Transport) UpdatePeer(id uint64, urls []string) error {
+	return t.AddPeer(id, urls)
+}
+
+// RemovePeer ends all streams from and to a member. Whether it may come back
+// is for Membership to say, which should know before.
+func (t *Transport) RemovePeer(id uint64) {
+	t.mu.Lock()
+	peers := maps.Clone(*t.peers.Load())
+	r := peers[id]
+	delete(peers, id)
+	t.peers.Store(&peers)
+	for key, in := range t.mu.inbound {
+		if key.from == id {
+			in.end()
+		}
+	}
+	t.mu.Unlock()
+	if r != nil {
+		r.cancel()
+	}
+}
+
+func (t *Transport) newRemote(id uint64, urls []string, e *endpoint) (*remote, error) {
+	r := &remote{id: id, urls: urls, endpoint: e}
+	var err error
+	if r.urgent, err = newLane(t, r, peerpb.Lane_LANE_URGENT, t.opts.UrgentBytesMax); err != nil {
+		return nil, err
+	}
+	if r.bulk, err = newLane(t, r, peerpb.Lane_LANE_BULK, t.opts.BulkBytesMax); err != nil {
+		r.urgent.closeConn()
+		return nil, err
+	}
+	r.ctx, r.cancel = context.WithCancel(t.ctx)
+	return r, nil
+}
+
+// discard gives up a remote whose lanes were never run.
+func (r *remote) discard() {
+	r.cancel()
+	r.urgent.closeConn()
+	r.bulk.closeConn()
+}
+
+// swapRemote puts r in its place and runs its lanes. It returns the one that
+// was there; or r itself, discarded, if that one has the same URLs.
+func (t *Transport) swapRemote(id uint64, r *remote) (old *remote, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mu.closed {
+		return nil, ErrClosed
+	}
+	peers := maps.Clone(*t.peers.Load())
+	if old = peers[id]; old != nil && slices.Equal(old.urls, r.urls) {
+		r.discard()
+		return nil, nil
+	}
+	peers[id] = r
+	t.peers.Store(&peers)
+	t.workers.Go(func() { r.urgent.run(r.ctx) })
+	t.workers.Go(func() { r.bulk.run(r.ctx) })
+	return old, nil
+}
+
+func (t *Transport) remote(id uint64) *remote { return (*t.peers.Load())[id] }
+
+// Send takes over messages, in order for each receiver and lane.
+func (t *Transport) Send(messages []*raftpb.Message) {
+	for _, m := range messages {
+		r := t.remote(m.GetTo())
+		switch {
+		case m.GetType() == raftpb.MessageType_MsgSnap:
+			t.sendSnapshot(r, m)
+		case r == nil:
+			t.reports.unreachable(m.GetTo())
+		case m.GetType() == raftpb.MessageType_MsgApp:
+			// Also without entries: it must not overtake the ones before it.
+			r.bulk.put(messageItem(m))
+		default:
+			r.urgent.put(messageItem(m))
+		}
+	}
+}
+
+// Forward sends a packed batch of proposals to the leader, at most once.
+func (t *Transport) Forward(to uint64, batch []byte) {
+	if r := t.remote(to); r != nil {
+		r.bulk.put(batchItem(batch))
+		return
+	}
+	t.reports.unreachable(to)
+}
+
+// Connected reports whether both lanes to a member work.
+func (t *Transport) Connected(id uint64) bool {
+	r := t.remote(id)
+	return r != nil && r.urgent.connected.Load() && r.bulk.connected.Load()
+}

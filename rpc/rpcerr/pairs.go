@@ -1,0 +1,48 @@
+package rpcerr
+
+import (
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+
+	"raftkv/node"
+	"raftkv/statemachine"
+)
+
+// nodePairs are the errors of the node. ErrUnknownOutcome is the only one of a
+// write that is answered "request timed out", by which clients tell an open
+// outcome; all others promise that the write was not and will not be applied.
+func nodePairs() []Pair {
+	return []Pair{
+		{node.ErrUnknownOutcome, rpctypes.ErrGRPCTimeout},
+		// A read has no outcome to be unknown.
+		{node.ErrReadTimeout, rpctypes.ErrGRPCTimeout},
+		// The command never left the queue, mostly for want of a leader.
+		{node.ErrNotApplied, rpctypes.ErrGRPCNoLeader},
+		{node.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+		{node.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
+		{node.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+		{node.ErrStopped, rpctypes.ErrGRPCStopped},
+	}
+}
+
+// statePairs are the refusals of the state machine, and the two states of it
+// in which it cannot be read.
+func statePairs() []Pair {
+	return []Pair{
+		{statemachine.ErrCompacted, rpctypes.ErrGRPCCompacted},
+		{statemachine.ErrFutureRevision, rpctypes.ErrGRPCFutureRev},
+		{statemachine.ErrEmptyKey, rpctypes.ErrGRPCEmptyKey},
+		{statemachine.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+		{statemachine.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+		{statemachine.ErrValueTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+
+		{statemachine.ErrMemberExists, rpctypes.ErrGRPCMemberExist},
+		{statemachine.ErrMemberRemoved, rpctypes.ErrGRPCMemberNotFound},
+		{statemachine.ErrMemberNotFound, rpctypes.ErrGRPCMemberNotFound},
+		{statemachine.ErrMemberNotLearner, rpctypes.ErrGRPCMemberNotLearner},
+		{statemachine.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
+
+		// A joining member that waits for its snapshot knows no leader either.
+		{statemachine.ErrNotInitialized, rpctypes.ErrGRPCNoLeader},
+		{statemachine.ErrClosed, rpctypes.ErrGRPCStopped},
+	}
+}

@@ -1,0 +1,96 @@
+package statemachine_test
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+	"syscall"
+	"testing"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"raftkv/statemachine"
+	"raftkv/statemachine/envelope"
+)
+
+// BenchmarkPut applies 1000 puts of 256 bytes a call, as four entries of 250.
+// It reports the CPU time of the whole process, flushes and compactions
+// included, which is what a loaded machine pays.
+func BenchmarkPut(b *testing.B) {
+	const putsPerApply, putsPerEntry = 1000, 250
+	for name, keyCount := range map[string]uint64{"random keys": 1 << 40, "repeated keys": 10_000} {
+		b.Run(name, func(b *testing.B) {
+			m := openBench(b)
+			r := rand.New(rand.NewPCG(1, 0))
+			index, _ := m.Applied()
+			batch := uint64(0)
+			value := make([]byte, 256)
+			cpu := time.Duration(0)
+			b.ReportAllocs()
+			for b.Loop() {
+				b.StopTimer()
+				var entries []*raftpb.Entry
+				for range putsPerApply / putsPerEntry {
+					index++
+					batch++
+					entries = append(entries, benchEntry(b, r, index, batch, putsPerEntry, keyCount, value))
+				}
+				start := processCPU(b)
+				b.StartTimer()
+				if _, err := m.Apply(entries, func(_, _, _, _ uint64, _ []any) {}); err != nil {
+					b.Fatal(err)
+				}
+				cpu += processCPU(b) - start
+			}
+			start := processCPU(b)
+			if err := m.Flush(); err != nil {
+				b.Fatal(err)
+			}
+			cpu += processCPU(b) - start
+			puts := float64(b.N) * putsPerApply
+			b.ReportMetric(float64(cpu.Microseconds())/puts, "cpu-us/put")
+			b.ReportMetric(float64(b.Elapsed().Microseconds())/puts, "us/put")
+		})
+	}
+}
+
+func openBench(b *testing.B) *statemachine.Machine {
+	m, err := statemachine.Open(statemachine.Options{Dir: b.TempDir(), OnFatal: func(err error) { b.Error(err) }})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	if err := m.Bootstrap(seed()); err != nil {
+		b.Fatal(err)
+	}
+	return m
+}
+
+func benchEntry(b *testing.B, r *rand.Rand, index, batch uint64, puts int, keyCount uint64, value []byte) *raftpb.Entry {
+	commands := make([][]byte, puts)
+	for i := range commands {
+		key := binary.BigEndian.AppendUint64([]byte("key-----"), r.Uint64N(keyCount))
+		binary.BigEndian.PutUint64(value, r.Uint64())
+		body, err := proto.Marshal(&pb.PutRequest{Key: key, Value: value})
+		if err != nil {
+			b.Fatal(err)
+		}
+		commands[i] = envelope.EncodeCommand(envelope.Command{Kind: envelope.KindPut, Body: body})
+	}
+	return &raftpb.Entry{Index: &index, Term: new(uint64(1)),
+		Data: envelope.Pack(envelope.Envelope{Proposer: 1, Boot: 1, Batch: batch}, commands)}
+}
+
+func processCPU(b *testing.B) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}

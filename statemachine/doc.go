@@ -1,0 +1,47 @@
+// Package statemachine is the replicated state of a member: the key space, the
+// members of the cluster, what deduplication needs, and the deterministic
+// Apply that moves all of it from one log entry to the next.
+//
+// It deliberately does not know the log, the network, time, or which member it
+// runs on; it serves no requests but reads; it delivers no events.
+//
+//	envelope  the format of a log entry's data
+//	keys      the key encoding of all tables
+//	engine    a Pebble database in a directory, replaced as a whole
+//	mvcc      versions of keys
+//	kv        etcd's requests on top of mvcc
+//
+// # Invariants (numbers of the design in brackets)
+//
+//  1. The applied index moves in one Pebble batch with the effects of the
+//     entries, one batch a call of Apply [3].
+//  2. Apply is a pure function of state and entries: how entries are divided
+//     into calls changes nothing, not even the rolling hash [4].
+//  3. Durable never claims more than would survive a crash; what survives is
+//     the state after some applied entry [2].
+//  4. A batch (proposer, boot, number) takes effect at most once. The table
+//     that ensures it is part of the state and travels with snapshots. Records
+//     of removed proposers stay, so that a batch of theirs that is still
+//     under way cannot be applied a second time.
+//  5. A member id is used once: removed ids are kept for ever [11].
+//  6. Nothing is read or written after a failed write: the error goes to
+//     OnFatal once, and every later call returns it [6].
+//
+// # Goroutines and locks
+//
+// The package starts no goroutines. Apply, Bootstrap and Replace are
+// serialized by the caller and own all mutable fields; everything else may be
+// called at any time and works on an immutable view that Apply publishes after
+// its batch is visible. A reader holds on to the database its view belongs to,
+// so that Replace never takes it away: it finishes on the old one.
+//
+// # Failure policy
+//
+// A command that cannot be done is refused with a typed error as its result
+// and changes nothing. An entry that cannot be decoded is fatal: skipping it
+// on this member alone would part its state from the others', and nothing but
+// damage or a newer binary makes one. For the same reason a command of an
+// unknown kind is fatal and not a refusal: the cluster version keeps new kinds
+// out of the log until every member knows them, so the binary is older than
+// its data, and answering with an error would drop what the others apply.
+package statemachine

@@ -1,0 +1,21 @@
+// Package kv gives etcd's key-value requests their meaning on top of package
+// mvcc: put, append, range, delete range, transaction, compaction.
+//
+// The meaning is that of etcd 3.7, including what its documentation leaves
+// open; where the two could differ the code says so. The package deliberately
+// does not bound requests (the handlers do) and knows neither leases nor
+// authorisation yet: a lease other than 0 does not exist.
+//
+// # Invariants
+//
+//  1. Results and effects are a function of the request and the key space
+//     (invariant 4 of the design): the writing functions run inside Apply.
+//  2. A request that is refused has changed nothing: all checks come before
+//     the first change. Any other error is fatal to the state machine.
+//  3. A request, however it got into the log, never panics: empty keys, empty
+//     unions and missing messages have a defined result.
+//
+// # Goroutines and locks
+//
+// None. The caller owns the mvcc.Writer or mvcc.Snapshot it passes.
+package kv

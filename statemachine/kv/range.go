@@ -1,0 +1,172 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"sort"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"raftkv/statemachine/mvcc"
+)
+
+// checkEvery is how many keys a scan visits between two looks at its context.
+const checkEvery = 256
+
+// isPoint tells a request for one key from one for a span.
+func isPoint(rangeEnd []byte) bool { return len(rangeEnd) == 0 }
+
+// spanOf translates etcd's range end: "\x00" stands for the end of the key
+// space.
+func spanOf(key, rangeEnd []byte) mvcc.Span {
+	if len(rangeEnd) == 1 && rangeEnd[0] == 0 {
+		return mvcc.Span{Start: key}
+	}
+	return mvcc.Span{Start: key, End: rangeEnd}
+}
+
+// visitAll calls visit for the key, or every key of the span, that existed at
+// revision.
+func visitAll(r mvcc.Reader, key, rangeEnd []byte, revision int64, visit func(*mvcc.KeyValue) (bool, error)) error {
+	if !isPoint(rangeEnd) {
+		return r.Scan(spanOf(key, rangeEnd), revision, visit)
+	}
+	kv, found, err := r.Get(key, revision)
+	if err != nil || !found {
+		return err
+	}
+	_, err = visit(&kv)
+	return err
+}
+
+// toProto copies a key value out of the reader's memory.
+func toProto(kv *mvcc.KeyValue) *mvccpb.KeyValue {
+	out := withoutValue(kv)
+	out.Value = bytes.Clone(kv.Value)
+	out.Lease = kv.Lease
+	return out
+}
+
+// withoutValue is the answer to a keys-only request. etcd takes it from its
+// index, which does not know the lease.
+func withoutValue(kv *mvcc.KeyValue) *mvccpb.KeyValue {
+	return &mvccpb.KeyValue{
+		Key:            bytes.Clone(kv.Key),
+		CreateRevision: kv.CreateRevision,
+		ModRevision:    kv.Revision.Main,
+		Version:        kv.Version,
+	}
+}
+
+// Range answers a range request. A revision below 0 reads the newest one, as
+// in etcd.
+func Range(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if len(req.GetKey()) == 0 {
+		return nil, ErrEmptyKey
+	}
+	if req.GetRevision() > 0 {
+		if err := mvcc.CheckRevision(r, req.GetRevision()); err != nil {
+			return nil, err
+		}
+	}
+	return executeRange(ctx, r, req)
+}
+
+func executeRange(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	revision := req.GetRevision()
+	if revision <= 0 {
+		revision = r.Revision()
+	}
+	resp := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: r.Revision()}}
+	keep := collector(req)
+	err := visitAll(r, req.GetKey(), req.GetRangeEnd(), revision, func(kv *mvcc.KeyValue) (bool, error) {
+		if resp.Count%checkEvery == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		resp.Count++
+		if out := keep(kv, len(resp.Kvs)); out != nil {
+			resp.Kvs = append(resp.Kvs, out)
+		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if needsSort(req) {
+		sortKeys(resp.Kvs, req)
+	}
+	// Count is of all keys in the range, whatever limits and filters leave.
+	if limit := req.GetLimit(); limit > 0 && int64(len(resp.Kvs)) > limit {
+		resp.Kvs, resp.More = resp.Kvs[:limit], true
+	}
+	if req.GetKeysOnly() {
+		for _, kv := range resp.Kvs {
+			kv.Value = nil
+		}
+	}
+	return resp, nil
+}
+
+// collector returns a function that gives the answer's form of a key value, or
+// nil for one that is only counted. collected is how many were kept so far.
+func collector(req *pb.RangeRequest) func(kv *mvcc.KeyValue, collected int) *mvccpb.KeyValue {
+	if req.GetCountOnly() {
+		return func(*mvcc.KeyValue, int) *mvccpb.KeyValue { return nil }
+	}
+	form := toProto
+	if req.GetKeysOnly() && req.GetSortTarget() != pb.RangeRequest_VALUE {
+		form = withoutValue
+	}
+	filtered := hasFilters(req)
+	limit := req.GetLimit()
+	if filtered || !limitsFirst(req) {
+		limit = 0 // applies after filtering and sorting
+	}
+	return func(kv *mvcc.KeyValue, collected int) *mvccpb.KeyValue {
+		// One more than the limit shows that there are more.
+		if limit > 0 && int64(collected) > limit {
+			return nil
+		}
+		if filtered && !passes(kv, req) {
+			return nil
+		}
+		return form(kv)
+	}
+}
+
+func hasFilters(req *pb.RangeRequest) bool {
+	return req.GetMinModRevision() != 0 || req.GetMaxModRevision() != 0 ||
+		req.GetMinCreateRevision() != 0 || req.GetMaxCreateRevision() != 0
+}
+
+// passes applies the revision filters; 0 means no bound.
+func passes(kv *mvcc.KeyValue, req *pb.RangeRequest) bool {
+	within := func(v, lowest, highest int64) bool {
+		return (lowest == 0 || v >= lowest) && (highest == 0 || v <= highest)
+	}
+	return within(kv.Revision.Main, req.GetMinModRevision(), req.GetMaxModRevision()) &&
+		within(kv.CreateRevision, req.GetMinCreateRevision(), req.GetMaxCreateRevision())
+}
+
+// limitsFirst tells that a limit applies while scanning.
+func limitsFirst(req *pb.RangeRequest) bool {
+	return req.GetSortOrder() == pb.RangeRequest_NONE ||
+		(req.GetSortTarget() == pb.RangeRequest_KEY && req.GetSortOrder() == pb.RangeRequest_ASCEND)
+}
+
+// needsSort tells that the order of a scan is not the one asked for. A target
+// without an order sorts ascending, but only what a limit left: so does etcd.
+func needsSort(req *pb.RangeRequest) bool {
+	return req.GetSortTarget() != pb.RangeRequest_KEY || req.GetSortOrder() == pb.RangeRequest_DESCEND
+}
+
+func sortKeys(kvs []*mvccpb.KeyValue, req *pb.RangeRequest) {
+	var by sort.Interface = byTarget{kvs: kvs, compare: comparison(req.GetSortTarget())}
+	if req.GetSortOrder() == pb.RangeRequest_DESCEND {
+		by = sort.Reverse(by)
+	}
+	// Not stable, and on purpose the same algorithm as etcd's: keys that
+	// compare equal come out in the same order there and here.
+	sort.Sort(by)
+}

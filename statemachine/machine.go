@@ -1,0 +1,190 @@
+package statemachine
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"raftkv/statemachine/engine"
+	"raftkv/statemachine/keys"
+	"raftkv/statemachine/mvcc"
+)
+
+// view is one state as readers see it. It is immutable.
+type view struct {
+	meta
+	roster
+	handle *engine.Handle // the database the view belongs to
+}
+
+// Machine is the replicated state of one member. It implements the state
+// machine that package node asks for.
+type Machine struct {
+	opts  Options
+	store *engine.Store
+	view  atomic.Pointer[view]
+
+	// The rest belongs to Apply, Bootstrap and Replace.
+
+	proposers map[uint64]*proposer
+	writer    mvcc.Writer
+	effects   effects
+	put       pb.PutRequest // reused for decoding
+	// failed is the error that ended an Apply: proposers may then hold what was
+	// never written.
+	failed error
+}
+
+// Open opens the state in a directory, creating an empty one if there is none.
+func Open(opts Options) (*Machine, error) {
+	opts.EnsureDefaults()
+	if err := opts.Validate(); err != nil {
+		return nil, fmt.Errorf("opening state: %w", err)
+	}
+	store, err := engine.Open(opts.engine(), func(db *pebble.DB) (bool, error) {
+		m, err := readMeta(db, false)
+		return m.initialized, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening state: %w", err)
+	}
+	m := &Machine{opts: opts, store: store}
+	v, proposers, err := load(store.Current())
+	if err != nil {
+		if closeErr := store.Close(); closeErr != nil {
+			err = fmt.Errorf("%w (and closing it: %w)", err, closeErr)
+		}
+		return nil, fmt.Errorf("opening state in %s: %w", opts.Dir, err)
+	}
+	m.adopt(v, proposers)
+	return m, nil
+}
+
+// load reads everything that is kept in memory.
+func load(h *engine.Handle) (*view, map[uint64]*proposer, error) {
+	v := &view{handle: h}
+	var err error
+	if v.meta, err = readMeta(h.DB(), false); err != nil {
+		return nil, nil, err
+	}
+	err = scanTable(h.DB(), keys.Members, false, func(key, value []byte) error {
+		id, err := keys.Number(key)
+		if err != nil {
+			return err
+		}
+		m, err := decodeMember(id, value)
+		v.members = append(v.members, m)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	err = scanTable(h.DB(), keys.Removed, false, func(key, _ []byte) error {
+		id, err := keys.Number(key)
+		v.removed = append(v.removed, id)
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	proposers := make(map[uint64]*proposer)
+	err = scanTable(h.DB(), keys.Proposers, false, func(key, value []byte) error {
+		id, err := keys.Number(key)
+		if err != nil {
+			return err
+		}
+		proposers[id], err = decodeProposer(id, value)
+		return err
+	})
+	return v, proposers, err
+}
+
+func (m *Machine) adopt(v *view, proposers map[uint64]*proposer) {
+	m.proposers = proposers
+	m.view.Store(v)
+}
+
+// Initialized tells whether there is a state: made by Bootstrap, or brought by
+// Replace.
+func (m *Machine) Initialized() bool { return m.view.Load().initialized }
+
+// ClusterID returns the id of the cluster the state belongs to.
+func (m *Machine) ClusterID() uint64 { return m.view.Load().clusterID }
+
+// Applied returns the index and term of the last entry applied.
+func (m *Machine) Applied() (index, term uint64) {
+	v := m.view.Load()
+	return v.index, v.term
+}
+
+// ConfState returns the raft configuration at the applied index.
+func (m *Machine) ConfState() *raftpb.ConfState {
+	return proto.CloneOf(m.view.Load().conf)
+}
+
+// Revision returns the newest revision of the key space.
+func (m *Machine) Revision() int64 { return m.view.Load().revision }
+
+// CompactedRevision returns the oldest revision that can be read, or -1.
+func (m *Machine) CompactedRevision() int64 { return m.view.Load().compacted }
+
+// RollingHash returns the hash of all effects up to the applied index: equal
+// on all members at equal indexes.
+func (m *Machine) RollingHash() (index, hash uint64) {
+	v := m.view.Load()
+	return v.index, v.hash
+}
+
+// ClusterVersion returns the replicated cluster version, "" if none was set.
+func (m *Machine) ClusterVersion() string { return m.view.Load().clusterVersion }
+
+// Members returns the members of the cluster, sorted by id.
+func (m *Machine) Members() []Member {
+	members := slices.Clone(m.view.Load().members)
+	for i := range members {
+		members[i].PeerURLs = slices.Clone(members[i].PeerURLs)
+		members[i].ClientURLs = slices.Clone(members[i].ClientURLs)
+	}
+	return members
+}
+
+// RemovedMembers returns the ids of all members ever removed, sorted.
+func (m *Machine) RemovedMembers() []uint64 { return slices.Clone(m.view.Load().removed) }
+
+// Size returns the disk space the state uses, in bytes.
+func (m *Machine) Size() (int64, error) { return m.store.SizeBytes() }
+
+// Durable returns index, term and ConfState of the newest applied entry that
+// would survive a crash now.
+func (m *Machine) Durable() (*raftpb.SnapshotMetadata, error) {
+	h, err := m.store.Acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer h.Release()
+	durable, err := readMeta(h.DB(), true)
+	if err != nil {
+		return nil, fmt.Errorf("reading durable state: %w", err)
+	}
+	if !durable.initialized {
+		return nil, ErrNotInitialized
+	}
+	return durable.snapshotMetadata(), nil
+}
+
+// Flush makes everything applied when it was called durable.
+func (m *Machine) Flush() error { return m.store.Flush() }
+
+// Close flushes, waits for readers and closes the state. Apply must have
+// returned.
+func (m *Machine) Close() error {
+	if err := m.store.Close(); err != nil {
+		return fmt.Errorf("closing state: %w", err)
+	}
+	return nil
+}

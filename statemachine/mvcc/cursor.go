@@ -1,0 +1,134 @@
+package mvcc
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"raftkv/statemachine/keys"
+)
+
+// stepsMax is how many versions of a key are stepped over before the cursor
+// seeks: a step is an order of magnitude cheaper, but a key may have thousands
+// of versions.
+const stepsMax = 4
+
+// cursor reads versions from an iterator over the keys table. The zero value
+// is ready; its buffers are reused.
+type cursor struct {
+	it       *pebble.Iterator
+	revision int64
+	end      []byte // user key; nil: none
+	kv       KeyValue
+	key      []byte // backs kv.Key
+	seekKey  []byte
+}
+
+// get finds the version of key that was current at revision.
+func (c *cursor) get(it *pebble.Iterator, key []byte, revision int64) (KeyValue, bool, error) {
+	c.seekKey = keys.AppendSeek(c.seekKey[:0], key, revision)
+	if !it.SeekPrefixGE(c.seekKey) {
+		return KeyValue{}, false, wrapRead(it.Error())
+	}
+	kv := KeyValue{Key: key}
+	var err error
+	if _, kv.Revision, err = decodeKey(it.Key()); err != nil {
+		return KeyValue{}, false, err
+	}
+	found, err := decodeValue(it, &kv)
+	return kv, found, err
+}
+
+// seek positions the cursor at the first key of span.
+func (c *cursor) seek(it *pebble.Iterator, span Span, revision int64) (bool, error) {
+	c.it, c.end, c.revision = it, span.End, revision
+	c.seekKey = keys.AppendPrefix(c.seekKey[:0], span.Start)
+	return c.settle(it.SeekGE(c.seekKey))
+}
+
+// next positions the cursor at the next key.
+func (c *cursor) next() (bool, error) {
+	valid, err := c.skipVersions()
+	if err != nil {
+		return false, err
+	}
+	return c.settle(valid)
+}
+
+// skipVersions leaves the versions of the current key behind.
+func (c *cursor) skipVersions() (valid bool, err error) {
+	for range stepsMax {
+		if !c.it.Next() {
+			return false, nil
+		}
+		key, _, err := decodeKey(c.it.Key())
+		if err != nil {
+			return false, err
+		}
+		if !bytes.Equal(key, c.key) {
+			return true, nil
+		}
+	}
+	return c.it.NextPrefix(), nil
+}
+
+// settle moves on from wherever the iterator stands to the first version that
+// is to be emitted.
+func (c *cursor) settle(valid bool) (bool, error) {
+	steps := 0
+	for valid {
+		key, rev, err := decodeKey(c.it.Key())
+		if err != nil {
+			return false, err
+		}
+		if c.end != nil && bytes.Compare(key, c.end) >= 0 {
+			return false, nil
+		}
+		if rev.Main > c.revision {
+			// Too new; the next version of the key, or the next key, may do.
+			if steps++; steps <= stepsMax {
+				valid = c.it.Next()
+				continue
+			}
+			steps = 0
+			c.seekKey = keys.AppendSeek(c.seekKey[:0], key, c.revision)
+			valid = c.it.SeekGE(c.seekKey)
+			continue
+		}
+		c.key = append(c.key[:0], key...)
+		c.kv = KeyValue{Key: c.key, Revision: rev}
+		found, err := decodeValue(c.it, &c.kv)
+		if err != nil || found {
+			return found, err
+		}
+		steps = 0
+		if valid, err = c.skipVersions(); err != nil {
+			return false, err
+		}
+	}
+	return false, wrapRead(c.it.Error())
+}
+
+func decodeKey(key []byte) ([]byte, keys.Revision, error) {
+	userKey, rev, err := keys.DecodeVersion(key)
+	if err != nil {
+		return nil, rev, fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	return userKey, rev, nil
+}
+
+func decodeValue(it *pebble.Iterator, kv *KeyValue) (bool, error) {
+	data, err := it.ValueAndErr()
+	if err != nil {
+		return false, wrapRead(err)
+	}
+	return kv.decode(data)
+}
+
+func wrapRead(err error) error {
+	if err != nil {
+		return fmt.Errorf("reading the key space: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+// Package mvcc is the versioned key space: every version of every key, read at
+// any revision that is not compacted, and written one transaction at a time.
+//
+// It deliberately knows no requests of etcd's API (package kv), no log, no
+// leases, and does not decide when old versions are removed.
+//
+// Two tables hold it:
+//
+//	keys       user key, revision descending -> create revision, version, lease, value; or a tombstone
+//	revisions  revision ascending            -> user key
+//
+// A revision is (main, sub): a transaction that changes anything takes the next
+// main revision, its changes count sub up from 0. An empty key space is at
+// revision 1. Nothing is kept in memory but what the open Writer wrote.
+//
+// # Invariants
+//
+//  1. Main revisions are contiguous, and the key space at a revision never
+//     changes while that revision is not compacted.
+//  2. A Writer reads what was committed before it was started, overlaid by
+//     everything it wrote, so that a batch of many transactions sees what the
+//     same transactions would see one by one.
+//  3. Every change is told to the Writer's Recorder, in order.
+//  4. No result depends on map order, a clock or how changes were batched
+//     (invariant 4 of the design).
+//
+// # Goroutines and locks
+//
+// None. A Writer and a Snapshot belong to one goroutine at a time; any number
+// of Snapshots may be open beside a Writer.
+//
+// # Failure policy
+//
+// A record that cannot be decoded is ErrCorrupt: the database is damaged, and
+// the caller must stop.
+package mvcc

@@ -1,0 +1,249 @@
+package mvcc
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"raftkv/statemachine/keys"
+)
+
+// Batch takes the records a Writer makes.
+type Batch interface {
+	SetInPlace(keyLen, valueLen int, fill func(key, value []byte)) error
+}
+
+// Recorder is told every change of the key space, in order. What it is given
+// is valid during the call.
+type Recorder interface {
+	RecordPut(kv *KeyValue)
+	RecordDelete(key []byte, revision keys.Revision)
+}
+
+// Writer runs transactions against the key space, one after another, and puts
+// what they write into a batch. It is reused from batch to batch.
+type Writer struct {
+	db       pebble.Reader
+	batch    Batch
+	recorder Recorder
+
+	// base is the revision of the database, revision the one after the last
+	// transaction that ended, changes counts those of the open one.
+	base, revision, compacted int64
+	changes                   uint32
+
+	overlay overlay
+	it      *pebble.Iterator // of the database; nil until something is read
+	cursor  cursor
+}
+
+// Start begins a batch on top of db, which is at the revisions given.
+func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, revision, compacted int64) {
+	w.db, w.batch, w.recorder = db, batch, recorder
+	w.base, w.revision, w.compacted = revision, revision, compacted
+	w.changes = 0
+	w.overlay.reset()
+}
+
+// Finish ends the batch and lets the database go; the caller commits the
+// batch. It is called after an error too.
+func (w *Writer) Finish() error {
+	it := w.it
+	w.db, w.batch, w.recorder, w.it = nil, nil, nil, nil
+	w.cursor.it = nil
+	if it == nil {
+		return nil
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("closing a read of the key space: %w", err)
+	}
+	return nil
+}
+
+// EndTransaction closes the open transaction: what follows takes another main
+// revision, if this one changed anything.
+func (w *Writer) EndTransaction() {
+	if w.changes > 0 {
+		w.revision++
+		w.changes = 0
+	}
+}
+
+// Revision implements Reader.
+func (w *Writer) Revision() int64 {
+	if w.changes > 0 {
+		return w.revision + 1
+	}
+	return w.revision
+}
+
+// Compacted implements Reader.
+func (w *Writer) Compacted() int64 { return w.compacted }
+
+// Compact raises the compacted revision: nothing below it can be read any more.
+func (w *Writer) Compact(revision int64) error {
+	if err := CheckRevision(w, revision); err != nil {
+		return err
+	}
+	if revision == w.compacted {
+		return fmt.Errorf("%w: %d already", ErrCompacted, revision)
+	}
+	w.compacted = revision
+	return nil
+}
+
+// Put writes a version of key in the open transaction. value must stay
+// unchanged until the batch ends.
+func (w *Writer) Put(key, value []byte, lease int64) error {
+	n := w.overlay.get(key)
+	prev, exists, err := w.current(n, key)
+	if err != nil {
+		return err
+	}
+	kv := KeyValue{Key: key, Value: value, Lease: lease, Revision: w.nextRevision(), Version: 1}
+	kv.CreateRevision = kv.Revision.Main
+	if exists {
+		kv.CreateRevision, kv.Version = prev.CreateRevision, prev.Version+1
+	}
+	err = w.batch.SetInPlace(keys.VersionLen(key, kv.Revision), kv.encodedLen(), func(k, v []byte) {
+		keys.AppendVersion(k[:0], key, kv.Revision)
+		kv.encode(v)
+	})
+	if err != nil {
+		return err
+	}
+	w.overlay.add(n, key, version{revision: kv.Revision, createRevision: kv.CreateRevision,
+		version: kv.Version, lease: lease, value: value})
+	w.recorder.RecordPut(&kv)
+	return w.changed(key, kv.Revision)
+}
+
+// Delete writes a tombstone for key, which exists, in the open transaction.
+func (w *Writer) Delete(key []byte) error {
+	rev := w.nextRevision()
+	err := w.batch.SetInPlace(keys.VersionLen(key, rev), 1, func(k, v []byte) {
+		keys.AppendVersion(k[:0], key, rev)
+		v[0] = tagTombstone
+	})
+	if err != nil {
+		return err
+	}
+	w.overlay.add(w.overlay.get(key), key, version{revision: rev, tombstone: true})
+	w.recorder.RecordDelete(key, rev)
+	return w.changed(key, rev)
+}
+
+func (w *Writer) nextRevision() keys.Revision {
+	return keys.Revision{Main: w.revision + 1, Sub: w.changes}
+}
+
+// changed completes a change by its record in the revisions table.
+func (w *Writer) changed(key []byte, rev keys.Revision) error {
+	w.changes++
+	return w.batch.SetInPlace(keys.RevisionLen, len(key), func(k, v []byte) {
+		keys.AppendRevision(k[:0], rev)
+		copy(v, key)
+	})
+}
+
+// current returns the newest version of key, whose node is n.
+func (w *Writer) current(n *node, key []byte) (KeyValue, bool, error) {
+	if n != nil {
+		return n.newest.keyValue(key), !n.newest.tombstone, nil
+	}
+	return w.stored(key, w.base)
+}
+
+// stored reads a key from the database.
+func (w *Writer) stored(key []byte, revision int64) (KeyValue, bool, error) {
+	if err := w.open(); err != nil {
+		return KeyValue{}, false, err
+	}
+	return w.cursor.get(w.it, key, revision)
+}
+
+// open opens the batch's one iterator.
+func (w *Writer) open() (err error) {
+	if w.it == nil {
+		w.it, err = newIterator(w.db)
+	}
+	return err
+}
+
+// Get implements Reader.
+func (w *Writer) Get(key []byte, revision int64) (KeyValue, bool, error) {
+	if n := w.overlay.get(key); n != nil {
+		if v := n.at(revision); v != nil {
+			return v.keyValue(key), !v.tombstone, nil
+		}
+	}
+	return w.stored(key, min(revision, w.base))
+}
+
+// Scan implements Reader: it merges the database with the overlay, whose
+// versions are the newer ones.
+func (w *Writer) Scan(span Span, revision int64, visit func(*KeyValue) (bool, error)) error {
+	if span.empty() {
+		return nil
+	}
+	if err := w.open(); err != nil {
+		return err
+	}
+	c := &w.cursor
+	stored, err := c.seek(w.it, span, min(revision, w.base))
+	written := writtenSpan{nodes: w.overlay.seek(span.Start), end: span.End, revision: revision}
+	v, kv := written.next()
+	for err == nil && (stored || v != nil) {
+		order := 0 // of the stored key against the written one
+		switch {
+		case v == nil:
+			order = -1
+		case !stored:
+			order = 1
+		default:
+			order = bytes.Compare(c.kv.Key, kv.Key)
+		}
+		head := &c.kv
+		if order >= 0 {
+			head = &kv
+		}
+		if order < 0 || !v.tombstone {
+			if more, err := visit(head); err != nil || !more {
+				return err
+			}
+		}
+		if order >= 0 {
+			v, kv = written.next()
+		}
+		if order <= 0 {
+			stored, err = c.next()
+		}
+	}
+	return err
+}
+
+// writtenSpan walks the overlay's keys of a span that had a version at a
+// revision.
+type writtenSpan struct {
+	nodes    []*node
+	end      []byte
+	revision int64
+}
+
+// next returns nil at the end. The key value of a tombstone has its key only.
+func (s *writtenSpan) next() (*version, KeyValue) {
+	for len(s.nodes) > 0 {
+		n := s.nodes[0]
+		s.nodes = s.nodes[1:]
+		if s.end != nil && n.key >= string(s.end) {
+			s.nodes = nil
+			break
+		}
+		if v := n.at(s.revision); v != nil {
+			kv := v.keyValue([]byte(n.key))
+			return v, kv
+		}
+	}
+	return nil, KeyValue{}
+}

@@ -1,0 +1,64 @@
+package statemachine
+
+import (
+	"context"
+	"errors"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"raftkv/statemachine/kv"
+	"raftkv/statemachine/mvcc"
+)
+
+// Range answers a range request from the state as it is now.
+func (m *Machine) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return read(m, func(s *mvcc.Snapshot) (*pb.RangeResponse, error) {
+		return kv.Range(ctx, s, req)
+	})
+}
+
+// ReadTxn answers a transaction that only reads. Others are refused with
+// ErrNotReadOnly.
+func (m *Machine) ReadTxn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+	return read(m, func(s *mvcc.Snapshot) (*pb.TxnResponse, error) {
+		return kv.ReadTxn(ctx, s, req)
+	})
+}
+
+// read runs f on a snapshot of the newest state.
+func read[T any](m *Machine, f func(*mvcc.Snapshot) (*T, error)) (*T, error) {
+	for {
+		v := m.view.Load()
+		if !v.initialized {
+			return nil, ErrNotInitialized
+		}
+		// A database that was replaced has a newer view, or soon will.
+		h, err := m.store.Acquire()
+		if err != nil {
+			return nil, err
+		}
+		if h != v.handle {
+			h.Release()
+			continue
+		}
+		s, err := mvcc.NewSnapshot(h.DB(), v.revision)
+		if err != nil {
+			h.Release()
+			return nil, err
+		}
+		// Loaded after the snapshot was taken, so that it covers whatever the
+		// snapshot misses.
+		compacted := m.view.Load().compacted
+		s.SetCompacted(compacted)
+		var resp *T
+		overtaken := compacted > v.revision
+		if !overtaken {
+			resp, err = f(s)
+		}
+		err = errors.Join(err, s.Close())
+		h.Release()
+		if !overtaken || err != nil {
+			return resp, err
+		}
+	}
+}

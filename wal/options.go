@@ -1,0 +1,59 @@
+package wal
+
+import (
+	"errors"
+	"path/filepath"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// DefaultMemoryBytes is the default of Options.MemoryBytes.
+const DefaultMemoryBytes = 64 << 20
+
+// Options configures a Log.
+type Options struct {
+	// Dir is the directory of the segment files. Nothing else may live in it.
+	Dir string
+	// Logger receives etcd's messages about the files and what recovery found.
+	Logger *zap.Logger
+	// MemoryBytes is what the entries kept in memory may take. Entries that are
+	// not applied yet are kept beyond it. Disk space follows, a segment later.
+	MemoryBytes uint64
+	// Metadata names the member that the log belongs to.
+	Metadata Metadata
+	// ObserveFsync, if not nil, gets the duration of every write that ended
+	// with an fsync, on the goroutine that wrote.
+	ObserveFsync func(time.Duration)
+}
+
+// EnsureDefaults fills in what was left zero.
+func (o *Options) EnsureDefaults() {
+	if o.Dir != "" {
+		o.Dir = filepath.Clean(o.Dir)
+	}
+	if o.Logger == nil {
+		o.Logger = zap.NewNop()
+	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = DefaultMemoryBytes
+	}
+	if o.ObserveFsync == nil {
+		o.ObserveFsync = func(time.Duration) {}
+	}
+}
+
+// Validate reports everything that is wrong with the options of a log on disk.
+func (o *Options) Validate() error {
+	var faults []error
+	if o.Dir == "" {
+		faults = append(faults, errors.New("wal: no directory given"))
+	}
+	if o.Metadata.ClusterID == 0 {
+		faults = append(faults, errors.New("wal: no cluster id given"))
+	}
+	if o.Metadata.MemberID == 0 {
+		faults = append(faults, errors.New("wal: no member id given"))
+	}
+	return errors.Join(faults...)
+}
