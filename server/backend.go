@@ -44,7 +44,12 @@ func (b backend) Holders(ctx context.Context, index uint64) (have, total int, er
 	if n == nil {
 		return 0, 0, errNotReady
 	}
-	ctx, cancel := context.WithTimeout(ctx, kvstream.HoldersWait)
+	wait := kvstream.HoldersWait
+	if n.Status().Role != node.Leader {
+		// The leader waits as long; its answer needs time to come back.
+		wait *= 2
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	return n.Holders(ctx, index)
 }

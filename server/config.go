@@ -43,6 +43,8 @@ type Config struct {
 
 	MaxRequestBytes int
 	MaxTxnOps       int
+	// Pprof serves profiles under /debug/pprof/ on the client ports.
+	Pprof bool
 
 	Logger   *zap.Logger
 	Registry *prometheus.Registry

@@ -112,7 +112,8 @@ func (s *Server) services() (services, error) {
 	native := kvstream.New(gate, b)
 	handler, err := web.NewHandler(web.Config{
 		Backend: b, Services: etcd, Registry: s.cfg.Registry,
-		RequestBytesMax: int64(s.cfg.MaxRequestBytes), Timeout: s.cfg.requestTimeout(), Logger: s.cfg.Logger.Named("web"),
+		RequestBytesMax: int64(s.cfg.MaxRequestBytes), Timeout: s.cfg.requestTimeout(), Pprof: s.cfg.Pprof,
+		Logger: s.cfg.Logger.Named("web"),
 	})
 	if err != nil {
 		return services{}, err

@@ -33,6 +33,7 @@ type memberOptions struct {
 	maxRequestBytes      int
 	maxTxnOps            int
 	logFormat, logLevel  string
+	pprof                bool
 	version              bool
 	flags                *pflag.FlagSet
 }
@@ -55,6 +56,7 @@ func (o *memberOptions) register(f *pflag.FlagSet) {
 	f.IntVar(&o.electionMS, "election-timeout", 1000, "election timeout in milliseconds")
 	f.IntVar(&o.maxRequestBytes, "max-request-bytes", 3<<19, "largest request a client may send, in bytes")
 	f.IntVar(&o.maxTxnOps, "max-txn-ops", 128, "most operations in a transaction")
+	f.BoolVar(&o.pprof, "enable-pprof", false, "serve profiles under /debug/pprof/ on the client URLs")
 	f.StringVar(&o.logFormat, "log-format", "console", `"console" or "json"`)
 	f.StringVar(&o.logLevel, "log-level", "info", `"debug", "info", "warn" or "error"`)
 }
@@ -69,6 +71,7 @@ func (o *memberOptions) config() (server.Config, error) {
 		HeartbeatInterval:   time.Duration(o.heartbeatMS) * time.Millisecond,
 		ElectionTimeout:     time.Duration(o.electionMS) * time.Millisecond,
 		MaxRequestBytes:     o.maxRequestBytes, MaxTxnOps: o.maxTxnOps,
+		Pprof: o.pprof,
 	}
 	var errs []error
 	if o.storage != "disk" && o.storage != "memory" {
