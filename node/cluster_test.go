@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/cryptotest"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -130,7 +131,8 @@ type member struct {
 	core  *Core
 	log   *memLog
 	state *countState
-	down  bool
+	// campaign is the pause that the core asked for last; 0 after it was used.
+	campaign time.Duration
 }
 
 type cluster struct {
@@ -150,7 +152,7 @@ func newCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 	}
 	for id := uint64(1); id <= uint64(n); id++ {
 		m := &member{log: newMemLog(conf), state: &countState{applied: 1, seen: map[[3]uint64]bool{}}}
-		cfg := Config{ID: id, Boot: 1, Applied: 1, Pack: packTest(id, 1), OnEvent: func(e Event) {
+		cfg := Config{ID: id, Boot: 1, Applied: 1, Pack: packTest(id, 1), Jitter: jitter, OnEvent: func(e Event) {
 			c.events = append(c.events, fmt.Sprintf("%d: %d term %d leader %d", id, e.Kind, e.Term, e.Leader))
 		}}
 		if tune != nil {
@@ -166,6 +168,9 @@ func newCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 	return c
 }
 
+// jitter is the longest pause.
+func jitter(below time.Duration) time.Duration { return below - 1 }
+
 // settle runs outputs until nothing is left to do.
 func (c *cluster) settle() {
 	for busy := true; busy; {
@@ -179,6 +184,9 @@ func (c *cluster) settle() {
 func (c *cluster) round(id uint64) (busy bool) {
 	m := c.members[id]
 	out := m.core.Output()
+	if out.CampaignAfter > 0 {
+		m.campaign = out.CampaignAfter
+	}
 	responses, bytes, err := Persist(m.log, out.Writes)
 	if err != nil {
 		c.t.Fatal(err)

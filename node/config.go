@@ -2,6 +2,7 @@ package node
 
 import (
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -57,6 +58,9 @@ type Config struct {
 	// as catching up in events.
 	CatchUpEntries uint64
 
+	// Jitter returns a random duration in [0, below). Default: a random one.
+	Jitter func(below time.Duration) time.Duration
+
 	Logger *zap.Logger
 	// OnEvent receives changes of role, leader and progress, in order, on the
 	// loop's goroutine; it must not block.
@@ -88,6 +92,9 @@ func (c *Config) EnsureDefaults() {
 	def(&c.FlushBytes, 64<<20)
 	if c.CatchUpEntries == 0 {
 		c.CatchUpEntries = 50
+	}
+	if c.Jitter == nil {
+		c.Jitter = func(below time.Duration) time.Duration { return rand.N(below) }
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()

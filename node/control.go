@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 )
 
 // statusWatch lets goroutines wait for a change of role, leader or term.
@@ -51,24 +52,32 @@ func (n *Node) WaitFor(ctx context.Context, ok func(Status) bool) error {
 }
 
 // HandOver moves leadership away from this member, if it has it, and returns
-// when another member leads. Used before a graceful stop.
+// when another member leads. Used before a graceful stop. It tries again at
+// each heartbeat interval: a leader that was just elected has not heard of the
+// others yet, and raft gives up a transfer after an election timeout.
 func (n *Node) HandOver(ctx context.Context) error {
 	if n.Status().Role != Leader {
 		return nil
 	}
-	started := make(chan uint64, 1)
-	n.call(func(c *Core) { started <- c.TransferLeader() })
-	select {
-	case to := <-started:
-		if to == 0 {
-			return fmt.Errorf("hand over leadership: %w", ErrNoLeader)
+	again := time.NewTicker(n.cfg.TickInterval)
+	defer again.Stop()
+	for {
+		next := n.watch.wait()
+		switch s := n.Status(); {
+		case s.Role == Leader:
+			n.call(func(c *Core) { c.TransferLeader() })
+		case s.Leader != 0:
+			return nil
 		}
-	case <-n.done:
-		return ErrStopped
-	case <-ctx.Done():
-		return context.Cause(ctx)
+		select {
+		case <-next:
+		case <-again.C:
+		case <-n.done:
+			return ErrStopped
+		case <-ctx.Done():
+			return fmt.Errorf("hand over leadership: %w", context.Cause(ctx))
+		}
 	}
-	return n.WaitFor(ctx, func(s Status) bool { return s.Leader != 0 && s.Leader != s.ID })
 }
 
 // Holders returns how many of all members hold the log up to index durably. It

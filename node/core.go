@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
@@ -40,6 +41,10 @@ type Core struct {
 	installing *raftpb.Message
 	held       []*raftpb.Message
 
+	// Fast failover: CampaignDue is under way, and until which tick it repeats.
+	campaigning   bool
+	failoverUntil uint64
+
 	writeBytes  int // handed to the log and not durable yet
 	unflushed   int // bytes of log entries since the last flush began
 	flushing    bool
@@ -59,6 +64,8 @@ type Output struct {
 	Applies  []Apply
 	// Flush asks for StateMachine.Flush, answered by FlushDone.
 	Flush bool
+	// CampaignAfter, if not 0, asks for a call of CampaignDue after that time.
+	CampaignAfter time.Duration
 }
 
 // Forward is a packed batch for the leader.

@@ -147,6 +147,9 @@ func (n *Node) round() {
 	if out.Flush {
 		n.workers.Go(n.flush)
 	}
+	if out.CampaignAfter > 0 {
+		time.AfterFunc(out.CampaignAfter, func() { n.call((*Core).CampaignDue) })
+	}
 	if status := n.core.Status(); status != *n.status.Load() {
 		n.status.Store(&status)
 		n.watch.changed(status)
@@ -266,6 +269,9 @@ func (n *Node) StepForwarded(_ uint64, batch []byte) { n.inbox.forward(batch) }
 
 // ReportUnreachable is the transport's word that messages to id were lost.
 func (n *Node) ReportUnreachable(id uint64) { n.call(func(c *Core) { c.ReportUnreachable(id) }) }
+
+// PeerDown is the transport's word that a member closed its connection.
+func (n *Node) PeerDown(id uint64) { n.call(func(c *Core) { c.PeerDown(id) }) }
 
 // ReportSnapshot is the transport's word on how streaming a snapshot ended.
 func (n *Node) ReportSnapshot(id uint64, ok bool) {

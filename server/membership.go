@@ -96,6 +96,13 @@ func (s *Server) bootstrapped(by string) error {
 		s.memberID, s.cfg.Name, by)
 }
 
+// peerDown is told when the connection to a member broke.
+func (s *Server) peerDown(id uint64, reset bool) {
+	if n := s.node.Load(); n != nil && reset {
+		n.PeerDown(id)
+	}
+}
+
 // rejected is told when a peer refuses this member for good.
 func (s *Server) rejected(r *peer.Refused) {
 	switch r.Reason {
