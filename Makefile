@@ -46,8 +46,10 @@ cover: ## test coverage, as coverage.html
 	$(GO) tool cover -func=coverage.out | tail -n 1
 
 proto: ## regenerate *.pb.go (needs protoc)
+	@mkdir -p bin
 	$(GO) build -o bin/ google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	protoc --plugin=bin/protoc-gen-go --plugin=bin/protoc-gen-go-grpc -I . \
+	  -I $$($(GO) list -m -f '{{.Dir}}' go.etcd.io/raft/v3)/raftpb \
 	  --go_out=. --go_opt=module=raftkv --go-grpc_out=. --go-grpc_opt=module=raftkv \
 	  rpc/kvstream/kvpb/kv.proto rpc/peer/peerpb/peer.proto
 

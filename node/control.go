@@ -81,14 +81,35 @@ func (n *Node) HandOver(ctx context.Context) error {
 }
 
 // Holders returns how many of all members hold the log up to index durably. It
-// waits for the remaining ones until ctx ends.
+// waits for the remaining ones until ctx ends. Only the leader knows: elsewhere
+// it is ErrNoLeader. This is what other members ask.
 func (n *Node) Holders(ctx context.Context, index uint64) (have, total int, err error) {
-	status := n.Status()
-	switch status.Leader {
-	case 0:
+	if n.Status().Role != Leader {
 		return 0, 0, ErrNoLeader
-	case status.ID:
-		return n.countHere(ctx, index)
+	}
+	h := NewHolderCount(index)
+	n.call(func(c *Core) { c.AddHolderCount(h) })
+	defer h.Cancel()
+	select {
+	case <-h.Done():
+	case <-ctx.Done():
+	case <-n.done:
+		return 0, 0, ErrStopped
+	}
+	have, total = h.Counts()
+	return have, total, nil
+}
+
+// HoldersOf is Holders on any member: one that does not lead asks the leader,
+// once, so that two members which take each other for the leader do not ask in
+// circles.
+func (n *Node) HoldersOf(ctx context.Context, index uint64) (have, total int, err error) {
+	status := n.Status()
+	switch {
+	case status.Role == Leader:
+		return n.Holders(ctx, index)
+	case status.Leader == 0:
+		return 0, 0, ErrNoLeader
 	}
 	type counts struct{ have, total int }
 	reply := make(chan counts, 1)
@@ -101,20 +122,6 @@ func (n *Node) Holders(ctx context.Context, index uint64) (have, total int, err 
 	case <-ctx.Done():
 		return 0, 0, context.Cause(ctx)
 	}
-}
-
-func (n *Node) countHere(ctx context.Context, index uint64) (have, total int, err error) {
-	h := NewHolderCount(index)
-	n.call(func(c *Core) { c.AddHolderCount(h) })
-	defer h.Cancel()
-	select {
-	case <-h.Done():
-	case <-ctx.Done():
-	case <-n.done:
-		return 0, 0, ErrStopped
-	}
-	have, total = h.Counts()
-	return have, total, nil
 }
 
 // Stats are the node's queues, for metrics.

@@ -114,7 +114,7 @@ func TestNodesReplicateReadAndCount(t *testing.T) {
 				if err := n.ReadIndex(t.Context()); err != nil {
 					t.Errorf("member %d reads: %v", id, err)
 				}
-				if have, total, err := n.Holders(t.Context(), index); err != nil || have != 3 || total != 3 {
+				if have, total, err := n.HoldersOf(t.Context(), index); err != nil || have != 3 || total != 3 {
 					t.Errorf("member %d counts %d of %d, %v", id, have, total, err)
 				}
 			})

@@ -51,7 +51,7 @@ func (b backend) Holders(ctx context.Context, index uint64) (have, total int, er
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	return n.Holders(ctx, index)
+	return n.HoldersOf(ctx, index)
 }
 
 func (b backend) ClusterID() uint64 { return b.s.clusterID }

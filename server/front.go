@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -17,10 +16,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"raftkv/rpc/listen"
+	"raftkv/rpc/peer"
 )
-
-// peerRequestBytes bounds the frames of peers, which carry many entries.
-const peerRequestBytes = 64 << 20
 
 // port is one address with what it serves.
 type port struct {
@@ -106,9 +103,9 @@ func (f *front) serve(cfg *Config, s services) error {
 }
 
 func (f *front) open(p *port, cfg *Config, s services) (err error) {
-	bytes := cfg.MaxRequestBytes
+	config := listen.GRPCConfig{RequestBytesMax: cfg.MaxRequestBytes, Stats: s.stats}
 	if p.peers {
-		bytes = peerRequestBytes
+		config.Extra = peer.ServerOptions()
 	}
 	register := func(r grpc.ServiceRegistrar) {
 		if p.clients {
@@ -118,7 +115,7 @@ func (f *front) open(p *port, cfg *Config, s services) (err error) {
 			s.peers(r)
 		}
 	}
-	p.grpc, p.health, err = listen.NewGRPCServer(listen.GRPCConfig{RequestBytesMax: bytes, Stats: s.stats}, register)
+	p.grpc, p.health, err = listen.NewGRPCServer(config, register)
 	if err != nil {
 		return err
 	}
@@ -197,6 +194,3 @@ func stopGRPC(ctx context.Context, s *grpc.Server) {
 		<-done
 	}
 }
-
-// hostOf is the part of a URL that is dialled.
-func hostOf(u string) string { return strings.TrimPrefix(u, "http://") }

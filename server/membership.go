@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"raftkv/node"
 	"raftkv/rpc/peer"
 	"raftkv/server/identity"
 	"raftkv/statemachine"
@@ -96,12 +97,33 @@ func (s *Server) bootstrapped(by string) error {
 		s.memberID, s.cfg.Name, by)
 }
 
+// peerHandler is the node as the transport sees it.
+type peerHandler struct {
+	*node.Node
+	s *Server
+}
+
+// ReportSnapshot also lets go of the checkpoint that was streamed: it pins disk
+// space, and another follower that needs one gets a newer one.
+func (h peerHandler) ReportSnapshot(id uint64, ok bool) {
+	h.Node.ReportSnapshot(id, ok)
+	if !ok {
+		return
+	}
+	if err := h.s.rooms.snaps.Trim(); err != nil {
+		h.s.cfg.Logger.Warn("a checkpoint that is not needed any more cannot be removed", zap.Error(err))
+	}
+}
+
 // peerDown is told when the connection to a member broke.
 func (s *Server) peerDown(id uint64, reset bool) {
+	s.cfg.Logger.Warn("lost the connection to node " + s.nameOf(id))
 	if n := s.node.Load(); n != nil && reset {
 		n.PeerDown(id)
 	}
 }
+
+func (s *Server) peerUp(id uint64) { s.cfg.Logger.Info("connected to node " + s.nameOf(id)) }
 
 // rejected is told when a peer refuses this member for good.
 func (s *Server) rejected(r *peer.Refused) {

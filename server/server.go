@@ -75,7 +75,7 @@ func (s *Server) open() (err error) {
 	s.transport, err = peer.New(peer.Options{
 		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation,
 		Membership: membership{s}, Snapshots: s.rooms.snaps,
-		Hooks:  peer.Hooks{PeerDown: s.peerDown, Rejected: s.rejected},
+		Hooks:  peer.Hooks{PeerUp: s.peerUp, PeerDown: s.peerDown, Rejected: s.rejected},
 		Logger: s.cfg.Logger.Named("peer"),
 	})
 	if err != nil {
@@ -173,7 +173,7 @@ func (s *Server) bringUp() error {
 		return err
 	}
 	s.node.Store(n)
-	s.transport.Start(n)
+	s.transport.Start(peerHandler{n, s})
 	return nil
 }
 

@@ -37,6 +37,8 @@ type GRPCConfig struct {
 	Credentials credentials.TransportCredentials
 	// Stats counts requests. Default: not exported.
 	Stats *RPCStats
+	// Extra options come last and win: what a service besides ours needs.
+	Extra []grpc.ServerOption
 }
 
 // EnsureDefaults fills what is zero.
@@ -106,7 +108,7 @@ func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*grpc.
 	if cfg.Credentials != nil {
 		opts = append(opts, grpc.Creds(cfg.Credentials))
 	}
-	server := grpc.NewServer(opts...)
+	server := grpc.NewServer(append(opts, cfg.Extra...)...)
 	register(server)
 	h := health.NewServer()
 	healthpb.RegisterHealthServer(server, h)

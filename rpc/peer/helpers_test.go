@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // when it works.
 const patience = 30 * time.Second
 
-func await[T any](t *testing.T, c <-chan T, what string) T {
+func await[T any](t testing.TB, c <-chan T, what string) T {
 	t.Helper()
 	select {
 	case v := <-c:
@@ -61,7 +61,7 @@ type recorder struct {
 
 func newRecorder() *recorder {
 	return &recorder{
-		messages: make(chan *raftpb.Message, 100_000), forwarded: make(chan forwarded, 1000),
+		messages: make(chan *raftpb.Message, 100_000), forwarded: make(chan forwarded, 100_000),
 		unreachable: make(chan uint64, 1), snapshots: make(chan snapshotReport, 1000), entered: make(chan struct{}, 1),
 	}
 }
@@ -162,7 +162,7 @@ type member struct {
 
 // newMember starts member id; change may be nil. Its gRPC server listens on
 // address, or anywhere if that is empty.
-func newMember(t *testing.T, id uint64, address string, change func(*Options)) *member {
+func newMember(t testing.TB, id uint64, address string, change func(*Options)) *member {
 	t.Helper()
 	m := &member{
 		recorder: newRecorder(), roster: &roster{}, library: &library{},
@@ -201,7 +201,7 @@ func newMember(t *testing.T, id uint64, address string, change func(*Options)) *
 		}))...)
 	m.Register(m.server)
 	m.served.Go(func() {
-		if err := m.server.Serve(listener); err != nil {
+		if err := m.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("serve: %v", err)
 		}
 	})
@@ -210,14 +210,14 @@ func newMember(t *testing.T, id uint64, address string, change func(*Options)) *
 }
 
 // start is newMember and Start.
-func start(t *testing.T, id uint64, change func(*Options)) *member {
+func start(t testing.TB, id uint64, change func(*Options)) *member {
 	m := newMember(t, id, "", change)
 	m.Start(m.recorder)
 	return m
 }
 
 // stop ends the member as a kill of its process would, as others see it.
-func (m *member) stop(t *testing.T) {
+func (m *member) stop(t testing.TB) {
 	m.server.Stop()
 	if err := m.Close(); err != nil {
 		t.Error(err)
@@ -226,7 +226,7 @@ func (m *member) stop(t *testing.T) {
 }
 
 // dial makes m dial other.
-func (m *member) dial(t *testing.T, other *member) {
+func (m *member) dial(t testing.TB, other *member) {
 	t.Helper()
 	if err := m.AddPeer(other.opts.MemberID, []string{"http://" + other.address}); err != nil {
 		t.Fatal(err)
@@ -234,7 +234,7 @@ func (m *member) dial(t *testing.T, other *member) {
 }
 
 // pair starts members 1 and 2, each of which dials the other.
-func pair(t *testing.T, change func(*Options)) (a, b *member) {
+func pair(t testing.TB, change func(*Options)) (a, b *member) {
 	t.Helper()
 	a, b = start(t, 1, change), start(t, 2, change)
 	a.dial(t, b)

@@ -125,7 +125,7 @@ func (l *lane) broke(established bool, err error) {
 	}
 	l.queue.discard(false)
 	l.t.reports.unreachable(l.remote.id)
-	l.t.logger.Warn("lost peer connection", l.peerField(), zap.Stringer("lane", l.kind), zap.Error(err))
+	l.t.logger.Info("lost peer connection", l.peerField(), zap.Stringer("lane", l.kind), zap.Error(err))
 }
 
 // session runs one stream, from the handshake until it breaks.

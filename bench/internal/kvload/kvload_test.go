@@ -290,7 +290,8 @@ func TestSameSeedSameOperations(t *testing.T) {
 		defer m.mu.Unlock()
 		return fmt.Sprint(m.mu.keys)
 	}
-	if trace(1) != trace(1) || trace(1) == trace(2) {
+	first, again, other := trace(1), trace(1), trace(2)
+	if first != again || first == other {
 		t.Error("the seed does not decide the operations")
 	}
 }
