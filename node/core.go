@@ -183,8 +183,8 @@ func (c *Core) Tick() {
 	c.resendLost()
 }
 
-// resendLost hands batches to the leader again whose forward seems lost, and
-// asks again for reads.
+// resendLost hands batches to the leader again that raft refused or whose
+// forward seems lost, and asks again for reads.
 func (c *Core) resendLost() {
 	basic := c.rn.BasicStatus()
 	if basic.Lead == raft.None {
@@ -192,8 +192,9 @@ func (c *Core) resendLost() {
 	}
 	patience := uint64(c.cfg.ElectionTicks)
 	for _, b := range c.proposals.unresolved() {
-		local := b.sentTo == c.cfg.ID && b.sentTerm == basic.GetTerm()
-		if !local && c.tick-b.sentTick >= patience {
+		refused := b.sentTerm == 0
+		forwarded := b.sentTo != c.cfg.ID || b.sentTerm != basic.GetTerm()
+		if refused || forwarded && c.tick-b.sentTick >= patience {
 			c.hand(b, basic.Lead, basic.GetTerm())
 		}
 	}

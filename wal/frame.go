@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 
 	etcdwal "go.etcd.io/etcd/server/v3/storage/wal"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -62,7 +63,7 @@ func readFrame(file []byte, off int, crc uint32) (frame, verdict, string) {
 	length := binary.LittleEndian.Uint64(rest)
 	if length == 0 {
 		// A length and what follows it in its sector are written together.
-		if (off+lengthBytes)%sectorBytes != 0 && recordAt(file, off+lengthBytes, crc) {
+		if (off+lengthBytes)%sectorBytes != 0 && misframed(file, off+lengthBytes, 0, crc) {
 			return frame{}, damaged, "the length of a valid record is zero"
 		}
 		return frame{}, finished, ""
@@ -75,7 +76,7 @@ func readFrame(file []byte, off int, crc uint32) (frame, verdict, string) {
 	begin := uint64(off) + lengthBytes
 	end := begin + size + padding
 	if end > uint64(len(file)) {
-		if recordAt(file, off+lengthBytes, crc) {
+		if misframed(file, off+lengthBytes, size, crc) {
 			return frame{}, damaged, "the length of a valid record is wrong"
 		}
 		return frame{}, torn, "the file ends inside a record"
@@ -85,7 +86,7 @@ func readFrame(file []byte, off int, crc uint32) (frame, verdict, string) {
 	if n == int(size) && f.follows(crc) {
 		return f, whole, ""
 	}
-	if n != int(size) && recordAt(file, off+lengthBytes, crc) {
+	if misframed(file, off+lengthBytes, size, crc) {
 		return frame{}, damaged, "the length of a valid record is wrong"
 	}
 	if hasZeroSector(file, int(begin), int(end)) {
@@ -124,7 +125,7 @@ func parseRecord(b []byte) (f frame, n int) {
 		} else {
 			value, m = protowire.ConsumeVarint(b[n+k:])
 		}
-		if m < 0 {
+		if m < 0 || value > math.MaxUint32 {
 			return frame{}, 0
 		}
 		switch number {
@@ -148,12 +149,12 @@ func (f frame) follows(crc uint32) bool {
 	return f.kind == etcdwal.CrcType || crc32.Update(crc, castagnoli, f.data) == f.crc
 }
 
-// recordAt says whether a valid record with data lies at off, whatever its
-// length field says. It finds a damaged length field, which could otherwise
-// pass for a torn write and cost everything behind it.
-func recordAt(file []byte, off int, crc uint32) bool {
+// misframed says whether a valid record lies at off whose size is not what its
+// length field says. A damaged length could otherwise pass for a torn write and
+// cost everything behind it.
+func misframed(file []byte, off int, size uint64, crc uint32) bool {
 	f, n := parseRecord(file[off:])
-	return n > 0 && len(f.data) > 0 && f.kind != etcdwal.CrcType && f.follows(crc)
+	return n > 0 && uint64(n) != size && len(f.data) > 0 && f.kind != etcdwal.CrcType && f.follows(crc)
 }
 
 // hasZeroSector says whether the part of some sector in [begin, end) is zero.

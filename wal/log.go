@@ -114,7 +114,11 @@ func (l *Log) Append(hs *raftpb.HardState, entries []*raftpb.Entry) error {
 }
 
 // Reset restarts the log behind a snapshot that the state machine has installed
-// durably. A crash between its steps is recovered from the state machine: it is
+// durably, and that lies beyond the commit index. raft installs one only where
+// the log does not match it; if it did, entries behind it could come back after
+// a crash, as the uncommitted entries that they were.
+//
+// A crash between its steps is recovered from the state machine: it is
 // beyond the log or contradicts it (replay.finish).
 func (l *Log) Reset(meta *raftpb.SnapshotMetadata, hs *raftpb.HardState, entries []*raftpb.Entry) error {
 	if l.failed != nil {

@@ -10,6 +10,11 @@ import (
 // the payload of a record but not its type, and one flipped bit turns a hard
 // state into an entry.
 
+// termStepMax is more elections than any cluster holds between two entries. A
+// hard state that is read as an entry has the id of a member for its term, and
+// those are random 64-bit numbers.
+const termStepMax = 1 << 32
+
 // checkEntries says whether entries may be written to a log that ends with t
 // and is committed up to commit.
 func checkEntries(t *tail, commit uint64, entries []*raftpb.Entry) error {
@@ -33,7 +38,10 @@ func checkEntries(t *tail, commit uint64, entries []*raftpb.Entry) error {
 		if e.GetIndex() != first+uint64(i) {
 			return broken("entry %d follows entry %d", e.GetIndex(), first+uint64(i)-1)
 		}
-		if e.GetTerm() < term {
+		if e.GetTerm() < max(term, 1) {
+			return broken("entry %d of term %d follows an entry of term %d", e.GetIndex(), e.GetTerm(), term)
+		}
+		if e.GetTerm()-term > termStepMax {
 			return broken("entry %d of term %d follows an entry of term %d", e.GetIndex(), e.GetTerm(), term)
 		}
 		term = e.GetTerm()

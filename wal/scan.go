@@ -104,6 +104,9 @@ func decodeRecord(f frame) (Record, error) {
 	case etcdwal.EntryType:
 		record.Entry = &raftpb.Entry{}
 		err = unmarshal(f.data, record.Entry)
+		if t := record.Entry.GetType(); err == nil && (t < raftpb.EntryNormal || t > raftpb.EntryConfChangeV2) {
+			err = broken("an entry is of unknown type %d", t)
+		}
 	case etcdwal.StateType:
 		record.State = &raftpb.HardState{}
 		err = unmarshal(f.data, record.State)
