@@ -56,6 +56,29 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
+// BenchmarkPointRange reads random ones of 200,000 keys, most of them from
+// tables.
+func BenchmarkPointRange(b *testing.B) {
+	const keyCount = 200_000
+	m := openBench(b)
+	r := rand.New(rand.NewPCG(1, 0))
+	index, _ := m.Applied()
+	for batch := uint64(1); batch <= 4*keyCount/250; batch++ {
+		index++
+		entry := benchEntry(b, r, index, batch, 250, keyCount, make([]byte, 256))
+		if _, err := m.Apply([]*raftpb.Entry{entry}, func(_, _, _, _ uint64, _ []any) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		key := binary.BigEndian.AppendUint64([]byte("key-----"), r.Uint64N(keyCount))
+		if _, err := m.Range(b.Context(), &pb.RangeRequest{Key: key}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func openBench(b *testing.B) *statemachine.Machine {
 	m, err := statemachine.Open(statemachine.Options{Dir: b.TempDir(), OnFatal: func(err error) { b.Error(err) }})
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 )
 
 // Field numbers of etcdserverpb.PutRequest.
@@ -19,14 +20,25 @@ const (
 
 // decodePut decodes a put, the command of the hot path, like proto.Unmarshal
 // but into a message that is reused, and without copying key and value: they
-// alias data, which is a log entry and never changes.
+// alias data, which is a log entry and never changes. A message with anything
+// but the known fields goes the long way.
 func decodePut(data []byte, req *pb.PutRequest) error {
+	if decodePlainPut(data, req) {
+		return nil
+	}
+	if err := proto.Unmarshal(data, req); err != nil {
+		return fmt.Errorf("%w: put: %w", ErrMalformedEntry, err)
+	}
+	return nil
+}
+
+func decodePlainPut(data []byte, req *pb.PutRequest) bool {
 	req.Key, req.Value, req.Lease = nil, nil, 0
 	req.PrevKv, req.IgnoreValue, req.IgnoreLease = false, false, false
 	for len(data) > 0 {
 		num, typ, n := protowire.ConsumeTag(data)
 		if n < 0 {
-			return malformedPut(n)
+			return false
 		}
 		data = data[n:]
 		switch {
@@ -39,14 +51,14 @@ func decodePut(data []byte, req *pb.PutRequest) error {
 			v, n = protowire.ConsumeVarint(data)
 			setPutVarint(req, num, v)
 		default:
-			n = protowire.ConsumeFieldValue(num, typ, data)
+			return false
 		}
 		if n < 0 {
-			return malformedPut(n)
+			return false
 		}
 		data = data[n:]
 	}
-	return nil
+	return true
 }
 
 func setPutVarint(req *pb.PutRequest, num protowire.Number, v uint64) {
@@ -60,8 +72,4 @@ func setPutVarint(req *pb.PutRequest, num protowire.Number, v uint64) {
 	case putIgnoreLease:
 		req.IgnoreLease = v != 0
 	}
-}
-
-func malformedPut(n int) error {
-	return fmt.Errorf("%w: put: %w", ErrMalformedEntry, protowire.ParseError(n))
 }

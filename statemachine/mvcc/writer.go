@@ -46,10 +46,11 @@ func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, revisio
 	w.overlay.reset()
 }
 
-// Finish ends the batch and lets the database go; the caller commits the
-// batch. It is called after an error too.
+// Finish ends the batch and lets go of the database and of what was written;
+// the caller commits the batch. It is called after an error too.
 func (w *Writer) Finish() error {
 	it := w.it
+	w.overlay.reset()
 	w.db, w.batch, w.recorder, w.it = nil, nil, nil, nil
 	w.cursor.it = nil
 	if it == nil {

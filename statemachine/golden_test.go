@@ -1,0 +1,74 @@
+package statemachine_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/membershippb"
+	"go.etcd.io/raft/v3/raftpb"
+
+	"raftkv/statemachine/engine"
+	"raftkv/statemachine/envelope"
+	"raftkv/statemachine/keys"
+)
+
+// TestGoldenState pins every record on disk after one command of each kind: a
+// difference is a format change and needs a new StateFormat.
+func TestGoldenState(t *testing.T) {
+	fs := vfs.NewMem()
+	m := open(t, fs)
+	if err := m.Bootstrap(seed()); err != nil {
+		t.Fatal(err)
+	}
+	l := newLog(t)
+	put := func(key, value string) *pb.PutRequest {
+		return &pb.PutRequest{Key: []byte(key), Value: []byte(value)}
+	}
+	txn := &pb.TxnRequest{Success: []*pb.RequestOp{
+		{Request: &pb.RequestOp_RequestPut{RequestPut: put("a", "2")}},
+		{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("b")}}},
+	}}
+	apply(t, m,
+		l.entry(request(t, put("a", "1")), request(t, put("b", ""))),
+		l.entry(request(t, txn), request(t, &pb.CompactionRequest{Revision: 2})),
+		l.entry(command(t, envelope.KindPublishMember, &pb.Member{ID: 1, Name: "one", ClientURLs: []string{"http://a:2"}})),
+		l.entry(command(t, envelope.KindClusterVersion, &membershippb.ClusterVersionSetRequest{Ver: "3.7.0"})),
+		l.change(raftpb.ConfChangeAddLearnerNode, &pb.Member{ID: 4, PeerURLs: []string{"http://d:1"}}))
+	apply(t, m, l.change(raftpb.ConfChangeRemoveNode, &pb.Member{ID: 2}))
+	closeMachine(t, m)
+	datadriven.RunTest(t, "testdata/golden_state.txt", func(t *testing.T, d *datadriven.TestData) string {
+		return dump(t, fs)
+	})
+}
+
+// dump lists all records of a closed machine's database.
+func dump(t *testing.T, fs vfs.FS) string {
+	s, err := engine.Open(engine.Options{Dir: "state", FS: fs, OnFatal: func(err error) { t.Error(err) }},
+		func(*pebble.DB) (bool, error) { return true, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	for _, table := range keys.All() {
+		lower, upper := keys.Bounds(table)
+		it, err := s.Current().DB().NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for ok := it.First(); ok; ok = it.Next() {
+			fmt.Fprintf(&out, "%q = %x\n", it.Key(), it.Value())
+		}
+		if err := it.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
+}
