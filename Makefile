@@ -3,8 +3,10 @@ SHELL := /bin/bash
 GO ?= go
 SEEDS ?= 500
 START ?= 1
+# Modules of their own, because they link a real etcd.
+NESTED := bench/etcd test/etcd test/oracle
 
-.PHONY: help build test check fmt vet staticcheck race sim fuzz bench bench-compare cover proto clean
+.PHONY: help build test check fmt vet staticcheck race sim oracle fuzz bench-compare cover proto clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,6 +16,7 @@ build: ## the binaries, in bin/
 
 test: ## every test: units, simulator, real processes
 	$(GO) test ./...
+	@set -e; for d in $(NESTED); do echo "$$d: go test ./..."; (cd $$d && $(GO) test ./...); done
 
 check: fmt vet staticcheck test ## what CI runs
 
@@ -22,6 +25,7 @@ fmt:
 
 vet:
 	$(GO) vet ./...
+	@set -e; for d in $(NESTED); do echo "$$d: go vet ./..."; (cd $$d && $(GO) vet ./...); done
 
 staticcheck:
 	$(GO) tool staticcheck ./...
@@ -36,6 +40,9 @@ fuzz: ## every decoder, FUZZTIME each
 	@set -e; for f in $$(grep -rlE '^func Fuzz' --include=*_test.go . | sort); do \
 	  for name in $$(grep -oE '^func Fuzz[A-Za-z0-9_]*' $$f | sed 's/func //'); do \
 	    echo "$$name ($$(dirname $$f))"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(FUZZTIME),20s); done; done
+
+oracle: ## random requests against raft-kv and a real etcd: SEEDS seeds from START
+	cd test/oracle && $(GO) test . -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START)
 
 bench-compare: ## raft-kv beside etcd, alternating rounds
 	$(GO) run ./bench compare

@@ -13,7 +13,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -31,6 +30,7 @@ import (
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -138,7 +138,7 @@ func load(ctx context.Context, o options, out io.Writer) (err error) {
 		feed(ctx, numbers, o.keys)
 		workers.Wait()
 	}()
-	if err := print(out, l.acks); err != nil {
+	if err := printAcks(out, l.acks); err != nil {
 		cancel(err)
 	}
 	for range l.acks { // let the workers finish
@@ -158,17 +158,15 @@ func feed(ctx context.Context, numbers chan<- int, keys int) {
 	}
 }
 
-// print writes a line per acknowledgement, at once: whoever reads must know of
+// printAcks writes a line per acknowledgement, at once: whoever reads must know of
 // an acknowledgement before he harms the cluster.
-func print(out io.Writer, acks <-chan ack) error {
+func printAcks(out io.Writer, acks <-chan ack) error {
 	for a := range acks {
 		line, err := json.Marshal(a)
 		if err != nil {
 			return fmt.Errorf("encoding an acknowledgement: %w", err)
 		}
-		w := bufio.NewWriter(out)
-		w.Write(append(line, '\n'))
-		if err := w.Flush(); err != nil {
+		if _, err := out.Write(append(line, '\n')); err != nil {
 			return fmt.Errorf("writing an acknowledgement: %w", err)
 		}
 	}
@@ -214,14 +212,14 @@ func (l *loader) put(ctx context.Context, key string, value []byte) (*clientv3.P
 
 // retryable errors leave the outcome unknown or say that it may work later.
 func retryable(err error) bool {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return true
+	code := status.Code(err)
+	// The client library turns the server's errors into its own type.
+	var etcdError rpctypes.EtcdError
+	if errors.As(err, &etcdError) {
+		code = etcdError.Code()
 	}
-	switch status.Code(err) {
-	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted, codes.Unknown:
-		return true
-	}
-	return false
+	return code == codes.Unavailable || code == codes.DeadlineExceeded || code == codes.ResourceExhausted ||
+		errors.Is(err, context.DeadlineExceeded)
 }
 
 // value depends on seed and n alone, so every attempt writes the same.

@@ -1,0 +1,143 @@
+package oracle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"net/url"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"raftkv/server"
+)
+
+// Member answers operations. Closing it waits for all it started.
+type Member interface {
+	Do(ctx context.Context, o Operation) Answer
+	Close() error
+}
+
+// Elections of one member need no patience.
+const (
+	heartbeat       = 20 * time.Millisecond
+	electionTimeout = 100 * time.Millisecond
+	startTimeout    = 30 * time.Second
+)
+
+// connected is a member behind a gRPC connection.
+type connected struct {
+	conn *grpc.ClientConn
+	stop func() error
+}
+
+// connect dials address; stop ends the member.
+func connect(address string, stop func() error) (Member, error) {
+	conn, err := grpc.NewClient("passthrough:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("dial %s: %w", address, err), stop())
+	}
+	return &connected{conn: conn, stop: stop}, nil
+}
+
+func (m *connected) Do(ctx context.Context, o Operation) Answer { return o.send(ctx, m.conn) }
+
+func (m *connected) Close() error { return errors.Join(m.conn.Close(), m.stop()) }
+
+// StartEtcd starts an etcd with its default limits, on free ports. dir must be
+// empty; nothing in it is fsynced.
+func StartEtcd(ctx context.Context, dir string) (Member, error) {
+	anyPort := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
+	cfg := embed.NewConfig()
+	cfg.Dir = dir
+	cfg.UnsafeNoFsync = true
+	cfg.TickMs, cfg.ElectionMs = uint(heartbeat.Milliseconds()), uint(electionTimeout.Milliseconds())
+	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = anyPort, anyPort
+	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = anyPort, anyPort
+	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
+	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
+	e, err := embed.StartEtcd(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd: %w", err)
+	}
+	stop := func() error { e.Close(); return nil }
+	if err := await(ctx, e.Server.ReadyNotify(), e.Server.StopNotify()); err != nil {
+		return nil, errors.Join(fmt.Errorf("start etcd: %w", err), stop())
+	}
+	return connect(e.Clients[0].Addr().String(), stop)
+}
+
+// portAttempts is how often StartRaftKV tries again when somebody has taken a
+// port that was free a moment ago.
+const portAttempts = 5
+
+// StartRaftKV starts a raft-kv in memory with its default limits, on free
+// ports: one for clients and one for peers, because the limit of a message is
+// higher on a port that peers use too.
+func StartRaftKV(ctx context.Context) (Member, error) {
+	var err error
+	for range portAttempts {
+		var m Member
+		if m, err = startRaftKV(ctx); err == nil {
+			return m, nil
+		}
+		if !strings.Contains(err.Error(), "is busy") {
+			break
+		}
+	}
+	return nil, fmt.Errorf("start raft-kv: %w", err)
+}
+
+func startRaftKV(ctx context.Context) (Member, error) {
+	clients, peers, err := freeAddresses()
+	if err != nil {
+		return nil, err
+	}
+	s, err := server.Start(ctx, server.Config{
+		Memory:            true,
+		ListenClientURLs:  []string{"http://" + clients},
+		ListenPeerURLs:    []string{"http://" + peers},
+		HeartbeatInterval: heartbeat, ElectionTimeout: electionTimeout,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := await(ctx, s.Ready(), s.Done()); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return connect(clients, s.Stop)
+}
+
+// freeAddresses returns two addresses that nobody listens on now.
+func freeAddresses() (a, b string, err error) {
+	first, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", err
+	}
+	second, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", "", errors.Join(err, first.Close())
+	}
+	return first.Addr().String(), second.Addr().String(), errors.Join(first.Close(), second.Close())
+}
+
+func await(ctx context.Context, ready, stopped <-chan struct{}) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, fmt.Errorf("not ready after %v", startTimeout))
+	defer cancel()
+	select {
+	case <-ready:
+		return nil
+	case <-stopped:
+		return errors.New("stopped before it was ready")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

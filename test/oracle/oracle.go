@@ -1,0 +1,90 @@
+package oracle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+)
+
+// Oracle is a pair of members with the same history.
+type Oracle struct {
+	etcd, raftKV Member
+	dir          string
+}
+
+// Start starts a fresh pair.
+func Start(ctx context.Context) (*Oracle, error) {
+	dir, err := os.MkdirTemp("", "raft-kv-oracle-")
+	if err != nil {
+		return nil, fmt.Errorf("make a directory for etcd: %w", err)
+	}
+	o := &Oracle{dir: dir}
+	var etcdErr, raftKVErr error
+	var starting sync.WaitGroup
+	starting.Go(func() { o.etcd, etcdErr = StartEtcd(ctx, dir) })
+	starting.Go(func() { o.raftKV, raftKVErr = StartRaftKV(ctx) })
+	starting.Wait()
+	if err := errors.Join(etcdErr, raftKVErr); err != nil {
+		return nil, errors.Join(err, o.Close())
+	}
+	return o, nil
+}
+
+// Close ends both members and removes their data.
+func (o *Oracle) Close() error {
+	var errs []error
+	for _, m := range []Member{o.etcd, o.raftKV} {
+		if m != nil {
+			errs = append(errs, m.Close())
+		}
+	}
+	return errors.Join(append(errs, os.RemoveAll(o.dir))...)
+}
+
+// Wrap puts something in front of the raft-kv, which is how the tests plant
+// faults.
+func (o *Oracle) Wrap(wrap func(Member) Member) { o.raftKV = wrap(o.raftKV) }
+
+// Ask sends one operation to both and returns etcd's answer, unmasked. The
+// difference is nil if they agree.
+func (o *Oracle) Ask(ctx context.Context, op Operation) (Answer, *Difference) {
+	var want, got Answer
+	var asking sync.WaitGroup
+	asking.Go(func() { want = o.etcd.Do(ctx, op) })
+	got = o.raftKV.Do(ctx, op)
+	asking.Wait()
+	maskedWant, maskedGot := Mask(want), Mask(got)
+	if equal(maskedWant, maskedGot) {
+		return want, nil
+	}
+	return want, &Difference{Operation: op, Etcd: maskedWant, RaftKV: maskedGot}
+}
+
+// Run asks up to count operations of the generator and stops at the first
+// difference. asked is what was asked, the operation that differs last.
+func (o *Oracle) Run(ctx context.Context, g *Generator, count int, tally *Tally) (asked []Operation, d *Difference) {
+	for range count {
+		op := g.Next()
+		asked = append(asked, op)
+		answer, d := o.Ask(ctx, op)
+		if d != nil {
+			return asked, d
+		}
+		tally.add(op, answer)
+		g.Observe(answer)
+	}
+	return asked, nil
+}
+
+// Replay asks the operations of a program and stops at the first difference;
+// index is its place in the program.
+func (o *Oracle) Replay(ctx context.Context, program []Operation) (index int, d *Difference) {
+	for i, op := range program {
+		if _, d := o.Ask(ctx, op); d != nil {
+			return i, d
+		}
+	}
+	return len(program), nil
+}

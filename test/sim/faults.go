@@ -1,0 +1,223 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"raftkv/node"
+)
+
+// faults decides what goes wrong, and when. Every fault ends by itself.
+type faults struct {
+	s   *simulation
+	rng *rand.Rand
+}
+
+const (
+	faultEvery  = 1500 * time.Millisecond // mean time between faults
+	faultLasts  = 3 * time.Second         // longest time until one ends
+	crashedFor  = 2 * time.Second         // mean time until a restart
+	pauseForMax = 3 * time.Second
+)
+
+// kind of fault and how often it is drawn.
+var faultKinds = []struct {
+	weight int
+	strike func(*faults)
+}{
+	{5, func(f *faults) { f.crash(f.anyone(), kill) }},
+	{5, func(f *faults) { f.crash(f.anyone(), powerCut) }},
+	{4, func(f *faults) { f.crash(f.leader(), f.either()) }},
+	{1, (*faults).crashAll},
+	{3, (*faults).isolate},
+	{3, (*faults).split},
+	{3, (*faults).cutOneWay},
+	{4, (*faults).pause},
+	{3, (*faults).badNetwork},
+	{2, (*faults).slowDisk},
+	{2, (*faults).transfer},
+	{1, (*faults).trim},
+}
+
+// begin starts the random faults. In some runs one member also loses its
+// directory, for good: its id is not to be used again.
+func (f *faults) begin() {
+	if f.rng.IntN(4) == 0 {
+		f.s.clock.after(time.Duration(f.rng.Int64N(int64(f.s.opts.Duration))), func() { f.crash(f.anyone(), removal) })
+	}
+	f.rest()
+}
+
+func (f *faults) rest() {
+	f.s.clock.after(time.Duration(f.rng.ExpFloat64()*float64(faultEvery)), f.strike)
+}
+
+func (f *faults) strike() {
+	if f.s.calm {
+		return
+	}
+	total := 0
+	for _, k := range faultKinds {
+		total += k.weight
+	}
+	n := f.rng.IntN(total)
+	for _, k := range faultKinds {
+		if n -= k.weight; n < 0 {
+			k.strike(f)
+			break
+		}
+	}
+	f.rest()
+}
+
+// ends ends a fault after a while.
+func (f *faults) ends(after func()) {
+	f.s.clock.after(time.Duration(f.rng.Int64N(int64(faultLasts))), after)
+}
+
+func (f *faults) anyone() *host { return f.s.hosts[f.rng.IntN(len(f.s.hosts))] }
+
+// leader is the member that leads the highest term, or anyone.
+func (f *faults) leader() *host {
+	best, term := f.anyone(), uint64(0)
+	for _, h := range f.s.hosts {
+		if p := h.process; p != nil && p.core != nil {
+			if st := p.core.Status(); st.Role == node.Leader && st.Term > term {
+				best, term = h, st.Term
+			}
+		}
+	}
+	return best
+}
+
+func (f *faults) either() failure { return failure(f.rng.IntN(2)) }
+
+func (f *faults) crash(h *host, how failure) {
+	if h.process == nil {
+		return
+	}
+	h.crash(how)
+	f.s.clock.after(time.Duration(f.rng.ExpFloat64()*float64(crashedFor)), h.start)
+}
+
+func (f *faults) crashAll() {
+	how := f.either()
+	for _, h := range f.s.hosts {
+		f.crash(h, how)
+	}
+}
+
+func (f *faults) cut(from, to *host) {
+	f.s.net.cut[[2]uint64{from.id, to.id}] = true
+	f.s.trace.note(f.s.clock.now, "cut", from.id, to.id)
+}
+
+func (f *faults) heal() {
+	f.s.net.heal()
+	f.s.trace.note(f.s.clock.now, "heal")
+}
+
+// isolate cuts a member off, more often than not the leader.
+func (f *faults) isolate() {
+	h := f.anyone()
+	if f.rng.IntN(3) > 0 {
+		h = f.leader()
+	}
+	for _, other := range f.s.hosts {
+		if other != h {
+			f.cut(h, other)
+			f.cut(other, h)
+		}
+	}
+	f.ends(f.heal)
+}
+
+// split parts the members in two.
+func (f *faults) split() {
+	side := make([]bool, len(f.s.hosts))
+	for i := range side {
+		side[i] = f.rng.IntN(2) == 0
+	}
+	for i, a := range f.s.hosts {
+		for j, b := range f.s.hosts {
+			if side[i] != side[j] {
+				f.cut(a, b)
+			}
+		}
+	}
+	f.ends(f.heal)
+}
+
+func (f *faults) cutOneWay() {
+	for range 1 + f.rng.IntN(4) {
+		if a, b := f.anyone(), f.anyone(); a != b {
+			f.cut(a, b)
+		}
+	}
+	f.ends(f.heal)
+}
+
+func (f *faults) pause() {
+	h := f.anyone()
+	if f.rng.IntN(3) == 0 {
+		h = f.leader()
+	}
+	p := h.process
+	if p == nil || p.paused {
+		return
+	}
+	p.pause()
+	f.s.trace.note(f.s.clock.now, "pause", h.id)
+	f.s.report.Pauses++
+	f.s.clock.after(time.Duration(f.rng.Int64N(int64(pauseForMax))), func() {
+		if !p.dead {
+			f.s.trace.note(f.s.clock.now, "resume", h.id)
+			p.resume()
+		}
+	})
+}
+
+func (f *faults) badNetwork() {
+	n := f.s.net
+	n.loss, n.duplicate = 0.3*f.rng.Float64(), 0.3*f.rng.Float64()
+	n.delay = baseDelay * time.Duration(1+f.rng.IntN(60))
+	f.ends(n.calm)
+}
+
+func (f *faults) slowDisk() {
+	h := f.anyone()
+	h.slowness = 1 + 200*f.rng.Float64()
+	f.ends(func() { h.slowness = 1 })
+}
+
+// transfer asks the leader to hand over.
+func (f *faults) transfer() {
+	if p := f.leader().process; p != nil {
+		p.now(func() { p.loop(func() { p.core.TransferLeader() }) })
+	}
+}
+
+// trim makes a member forget the snapshot it made last.
+func (f *faults) trim() {
+	p := f.anyone().process
+	if p == nil || p.snaps == nil {
+		return
+	}
+	if err := p.snaps.Trim(); err != nil {
+		f.s.fail("member %d: trim: %v", p.host.id, err)
+	}
+}
+
+// stop ends all faults for good.
+func (f *faults) stop() {
+	f.s.calm = true
+	f.heal()
+	f.s.net.calm()
+	for _, h := range f.s.hosts {
+		h.slowness = 1
+		if p := h.process; p != nil && p.paused {
+			p.resume()
+		}
+		h.start()
+	}
+}

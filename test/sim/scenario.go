@@ -1,0 +1,87 @@
+package sim
+
+import (
+	"slices"
+	"time"
+)
+
+// Scenario says where the faults come from.
+type Scenario int
+
+// The scenarios.
+const (
+	// RandomFaults draws one fault after the other.
+	RandomFaults Scenario = iota
+	// LostDirectory removes a member's directory at the worst of moments; random
+	// faults follow.
+	LostDirectory
+	// Blackouts cut the power of all members at once, again and again, while
+	// their disks are slow: what was acknowledged too early is gone everywhere.
+	Blackouts
+)
+
+func (s Scenario) String() string {
+	return [...]string{"random faults", "lost directory", "blackouts"}[s]
+}
+
+func (s Scenario) begin(f *faults) {
+	switch s {
+	case LostDirectory:
+		f.s.clock.after(3*time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))), f.loseDirectory)
+	case Blackouts:
+		for _, h := range f.s.hosts {
+			h.slowness = 20
+		}
+		f.blackout()
+	default:
+		f.begin()
+	}
+}
+
+func (f *faults) blackout() {
+	f.s.clock.after(time.Second+time.Duration(f.rng.Int64N(int64(2*time.Second))), func() {
+		if f.s.calm {
+			return
+		}
+		for _, h := range f.s.hosts {
+			h.crash(powerCut)
+			f.s.clock.after(time.Duration(f.rng.Int64N(int64(200*time.Millisecond))), h.start)
+		}
+		f.blackout()
+	})
+}
+
+// loseDirectory lets the leader commit with the victim and one more member, the
+// other two cut off. Then the victim comes back empty on the other side: with
+// those two it is a majority that knows nothing of what was committed.
+func (f *faults) loseDirectory() {
+	s, leader := f.s, f.leader()
+	if leader.process == nil {
+		s.clock.after(500*time.Millisecond, f.loseDirectory)
+		return
+	}
+	others := slices.DeleteFunc(slices.Clone(s.hosts), func(h *host) bool { return h == leader })
+	f.rng.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+	victim := others[0]
+	f.part([]*host{leader, victim, others[1]}, others[2:])
+	s.clock.after(1500*time.Millisecond, func() {
+		victim.crash(removal)
+		f.heal()
+		f.part([]*host{leader, others[1]}, []*host{victim, others[2], others[3]})
+		s.clock.after(100*time.Millisecond, victim.start)
+		s.clock.after(5*time.Second, func() {
+			f.heal()
+			f.rest()
+		})
+	})
+}
+
+// part cuts two groups from each other.
+func (f *faults) part(a, b []*host) {
+	for _, x := range a {
+		for _, y := range b {
+			f.cut(x, y)
+			f.cut(y, x)
+		}
+	}
+}

@@ -1,0 +1,242 @@
+package sim
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime/debug"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"raftkv/node"
+	"raftkv/wal"
+)
+
+// Options say what to simulate. The zero value of everything but Seed is the
+// ordinary run.
+type Options struct {
+	Seed uint64
+	// Duration is how long clients and faults go on, in virtual time.
+	Duration time.Duration
+	// Planted puts a bug into the members.
+	Planted Bug
+	// OnlyConsequences turns off the checks that look inside the members, to see
+	// whether a planted bug shows in what clients get as well.
+	OnlyConsequences bool
+	// Scenario says where the faults come from.
+	Scenario Scenario
+	// Trace gets a line for every step.
+	Trace io.Writer
+
+	logMemoryBytes uint64
+	segmentBytes   int
+	flushBytes     int
+	windowBatches  int
+}
+
+// Members is the size of the cluster.
+const Members = 5
+
+const (
+	minDuration = 60 * time.Second
+	// settleTime is how long a healed cluster may take to agree.
+	settleTime = 60 * time.Second
+	// eventsPerSecondMax is some fifty times what is usual.
+	eventsPerSecondMax = 200_000
+	// porcupineLimit is in real time: it bounds what a history that cannot be
+	// decided may cost.
+	porcupineLimit = 60 * time.Second
+)
+
+// Report counts what happened in a run.
+type Report struct {
+	Virtual       time.Duration
+	Trace         uint64
+	Events        uint64
+	Acknowledged  int
+	Reads         int
+	Unknown       int
+	Elections     int
+	Kills         int
+	PowerCuts     int
+	DeathsInside  int // of the crashes: in the middle of many steps on the disk
+	Removals      int
+	Refusals      int
+	Pauses        int
+	Installs      int
+	Releases      int
+	FinalRevision int64
+}
+
+// add sums reports of several runs.
+func (r *Report) add(o Report) {
+	r.Virtual += o.Virtual
+	r.Events += o.Events
+	r.Acknowledged += o.Acknowledged
+	r.Reads += o.Reads
+	r.Unknown += o.Unknown
+	r.Elections += o.Elections
+	r.Kills += o.Kills
+	r.PowerCuts += o.PowerCuts
+	r.DeathsInside += o.DeathsInside
+	r.Removals += o.Removals
+	r.Refusals += o.Refusals
+	r.Pauses += o.Pauses
+	r.Installs += o.Installs
+	r.Releases += o.Releases
+}
+
+type simulation struct {
+	opts    Options
+	clock   clock
+	trace   *trace
+	rng     *rand.Rand
+	net     *network
+	hosts   []*host
+	faults  *faults
+	check   *checker
+	history history
+	report  Report
+
+	calm        bool // no more faults
+	stopClients bool
+	concluded   bool // the final checks, Porcupine among them, have begun
+	violation   error
+
+	second       time.Duration // the one that runs, in seconds
+	eventsBefore uint64        // its begin
+}
+
+// Run simulates one seed. The error is the first violation found. The caller
+// has to make crypto/rand deterministic, since raft draws its election timeouts
+// from it.
+func Run(opts Options) (report Report, err error) {
+	if opts.Duration == 0 {
+		opts.Duration = minDuration
+	}
+	s := newSimulation(opts)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("at %s: panic: %v\n%s", s.clock.now, r, debug.Stack())
+		}
+		if err != nil && !s.concluded {
+			err = s.withHistory(err)
+		}
+		report = s.report
+		report.Virtual, report.Trace = s.clock.now, s.trace.sum()
+	}()
+	defer s.close()
+	s.run()
+	return s.report, s.violation
+}
+
+func newSimulation(opts Options) *simulation {
+	s := &simulation{opts: opts, trace: newTrace(opts.Trace), rng: rand.New(rand.NewPCG(opts.Seed, 0))}
+	s.tune()
+	s.net = newNetwork(s, s.fork())
+	s.check = newChecker(s)
+	s.faults = &faults{s: s, rng: s.fork()}
+	for id := uint64(1); id <= Members; id++ {
+		rng := s.fork()
+		drift := 0.95 + 0.1*rng.Float64()
+		s.hosts = append(s.hosts, &host{
+			s: s, id: id, rng: rng, slowness: 1, tick: time.Duration(drift * float64(100*time.Millisecond)),
+			disk: newDisk(s.fork(), wal.Metadata{ClusterID: clusterID, MemberID: id}, s.opts.segmentBytes),
+		})
+	}
+	return s
+}
+
+// fork returns a source of randomness of its own, so that one part of the
+// simulation does not change what another draws.
+func (s *simulation) fork() *rand.Rand { return rand.New(rand.NewPCG(s.rng.Uint64(), s.rng.Uint64())) }
+
+// tune draws the sizes of a run: small, so that logs are released and
+// snapshots are needed.
+func (s *simulation) tune() {
+	o := &s.opts
+	o.flushBytes = 1<<10 + s.rng.IntN(12<<10)
+	o.logMemoryBytes = uint64(2<<10 + s.rng.IntN(24<<10))
+	o.segmentBytes = 1<<10 + s.rng.IntN(8<<10)
+	o.windowBatches = 1 + s.rng.IntN(8)
+}
+
+func (o *Options) nodeConfig() node.Config {
+	return node.Config{FlushBytes: o.flushBytes, WindowBatches: o.windowBatches, BatchCommandsMax: 8, InitialTickAdvance: true}
+}
+
+// fail records the first violation and ends the run.
+func (s *simulation) fail(format string, args ...any) {
+	if s.violation == nil {
+		s.violation = fmt.Errorf("at %s: "+format, append([]any{s.clock.now}, args...)...)
+	}
+}
+
+// until runs events up to a moment, or to the first violation.
+func (s *simulation) until(t time.Duration) {
+	for s.violation == nil && s.clock.step(t) {
+		s.report.Events++
+		if second := s.clock.now / time.Second; second != s.second {
+			s.second, s.eventsBefore = second, s.report.Events
+		}
+		if s.report.Events-s.eventsBefore > eventsPerSecondMax {
+			s.fail("more than %d events in a second: members excite each other", eventsPerSecondMax)
+		}
+	}
+	if s.violation == nil {
+		s.clock.now = t
+	}
+}
+
+func (s *simulation) run() {
+	for _, h := range s.hosts {
+		s.clock.after(time.Duration(h.rng.Int64N(int64(300*time.Millisecond))), h.start)
+	}
+	for _, c := range newClients(s, s.fork()) {
+		c.rest()
+	}
+	s.opts.Scenario.begin(s.faults)
+	s.until(s.opts.Duration)
+	s.faults.stop()
+	s.until(s.opts.Duration + 3*time.Second)
+	s.stopClients = true
+	s.settle()
+	if s.violation == nil {
+		s.conclude()
+	}
+}
+
+// withHistory adds to a violation whether clients have seen it already.
+func (s *simulation) withHistory(err error) error {
+	if s.history.linearizable(porcupineLimit/10) != porcupine.Illegal {
+		return err
+	}
+	return fmt.Errorf("the history is not linearizable any more; %w", err)
+}
+
+// settle waits until the healed cluster agrees.
+func (s *simulation) settle() {
+	deadline := s.clock.now + settleTime
+	for s.violation == nil && s.clock.now < deadline {
+		s.until(s.clock.now + 500*time.Millisecond)
+		if s.agreed() {
+			return
+		}
+	}
+	if s.violation == nil {
+		s.fail("the healed cluster does not agree after %s: %s", settleTime, s.positions())
+	}
+}
+
+func (s *simulation) close() {
+	for _, h := range s.hosts {
+		if p := h.process; p != nil {
+			p.dead = true
+			if err := p.close(); err != nil {
+				s.violation = errors.Join(s.violation, fmt.Errorf("member %d: close: %w", h.id, err))
+			}
+		}
+	}
+}
