@@ -202,7 +202,7 @@ func (c *cluster) round(id uint64) (busy bool) {
 	}
 	for _, f := range out.Forwards {
 		if !c.cut[id] && !c.cut[f.To] && (c.drop == nil || !c.drop(f)) {
-			c.members[f.To].core.StepForwarded(f.Batch)
+			c.members[f.To].core.StepForwarded(id, f.Batch)
 		}
 	}
 	err = Execute(m.state, noSnapshots{}, out.Applies, m.core.Answer, func(a Applied) { m.core.ApplyDone(a.Task, a.Conf) })

@@ -29,6 +29,11 @@ type Config struct {
 	// Pack builds the payload of a log entry from encoded commands.
 	Pack func(batch uint64, commands [][]byte) []byte
 
+	// Check refuses a packed batch of another member that must not get into the
+	// log: one that cannot be decoded would stop every member that applies it.
+	// Default: everything passes.
+	Check func(from uint64, batch []byte) error
+
 	// QueueCommandsMax and QueueBytesMax bound the commands that wait to be
 	// packed; a full queue refuses with ErrBusy.
 	QueueCommandsMax int
@@ -92,6 +97,9 @@ func (c *Config) EnsureDefaults() {
 	def(&c.FlushBytes, 64<<20)
 	if c.CatchUpEntries == 0 {
 		c.CatchUpEntries = 50
+	}
+	if c.Check == nil {
+		c.Check = func(uint64, []byte) error { return nil }
 	}
 	if c.Jitter == nil {
 		c.Jitter = func(below time.Duration) time.Duration { return rand.N(below) }

@@ -3,11 +3,10 @@ package node
 import (
 	"errors"
 	"fmt"
-	"time"
+	"math"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
-	"google.golang.org/protobuf/proto"
 )
 
 // Core is one member's raft state machine with everything around it that has
@@ -33,6 +32,7 @@ type Core struct {
 	learner bool
 	status  Status
 
+	leaderTerm   uint64 // of the last leader counted
 	leaderCommit uint64 // highest commit index a leader told us
 	catchUpTo    uint64 // nonzero while catching up
 
@@ -41,62 +41,20 @@ type Core struct {
 	installing *raftpb.Message
 	held       []*raftpb.Message
 
-	// Fast failover: CampaignDue is under way, and until which tick it repeats.
+	// Fast failover: CampaignDue is under way, how often it campaigned, and
+	// until which tick it repeats.
 	campaigning   bool
+	campaigns     int
 	failoverUntil uint64
 
-	writeBytes  int // handed to the log and not durable yet
-	unflushed   int // bytes of log entries since the last flush began
-	flushing    bool
-	resendTerm  uint64
-	resendTo    uint64
-	out         Output
-	fatal       error
-	readRetries uint64
-}
-
-// Output is what the core wants done. Writes go to the log in order, Applies to
-// the state machine in order; messages may be sent at once.
-type Output struct {
-	Messages []*raftpb.Message
-	Forwards []Forward
-	Writes   []Write
-	Applies  []Apply
-	// Flush asks for StateMachine.Flush, answered by FlushDone.
-	Flush bool
-	// CampaignAfter, if not 0, asks for a call of CampaignDue after that time.
-	CampaignAfter time.Duration
-}
-
-// Forward is a packed batch for the leader.
-type Forward struct {
-	To    uint64
-	Batch []byte
-}
-
-// Write is one task of the log writer. Exactly one of Append, Reset and Release
-// describes it.
-type Write struct {
-	// HardState and Entries of an append, with the messages that may leave only
-	// once they are durable (invariant 1).
-	HardState *raftpb.HardState
-	Entries   []*raftpb.Entry
-	Responses []*raftpb.Message
-	// Reset restarts the log behind this installed snapshot, then appends.
-	Reset *raftpb.SnapshotMetadata
-	// Release gives log space back.
-	Release  *raftpb.SnapshotMetadata
-	Unneeded uint64
-}
-
-// Apply is one task of the applier: entries, or a snapshot to install.
-type Apply struct {
-	// Entries to apply; only the last can be a configuration change.
-	Entries []*raftpb.Entry
-	// Install names a snapshot that replaces the state.
-	Install *raftpb.Snapshot
-	// Responses are handed back with ApplyDone.
-	Responses []*raftpb.Message
+	writeBytes   int // handed to the log and not durable yet
+	unflushed    int // bytes of log entries since the last flush began
+	flushing     bool
+	heldReleases int // releases in a row that kept entries for a follower
+	resendTerm   uint64
+	resendTo     uint64
+	out          Output
+	fatal        error
 }
 
 // NewCore starts a member from what its log and state machine hold.
@@ -119,6 +77,9 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 		return nil, fmt.Errorf("read initial state: %w", err)
 	}
 	c.noteConf(conf)
+	if c.unflushed, err = bytesBeyond(log, cfg.Applied); err != nil {
+		return nil, err
+	}
 	if len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == cfg.ID {
 		// Nobody else can be leader, so there is nobody to wait for.
 		if err := rn.Campaign(); err != nil {
@@ -131,6 +92,24 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 	}
 	c.collect()
 	return c, nil
+}
+
+// bytesBeyond is the size of the log's entries that the state machine does not
+// hold durably: they count for the next flush.
+func bytesBeyond(log Log, applied uint64) (int, error) {
+	last, err := log.LastIndex()
+	if err != nil {
+		return 0, fmt.Errorf("last index of the log: %w", err)
+	}
+	if last <= applied {
+		return 0, nil
+	}
+	entries, err := log.Entries(applied+1, last+1, math.MaxUint64)
+	if err != nil {
+		return 0, fmt.Errorf("entries beyond the state: %w", err)
+	}
+	w := Write{Entries: entries}
+	return w.Bytes(), nil
 }
 
 func (c *Core) raftConfig() *raft.Config {
@@ -155,13 +134,6 @@ func (c *Core) raftConfig() *raft.Config {
 	}
 }
 
-func (c *Core) noteConf(conf *raftpb.ConfState) {
-	c.learner = false
-	for _, id := range append(conf.GetLearners(), conf.GetLearnersNext()...) {
-		c.learner = c.learner || id == c.cfg.ID
-	}
-}
-
 // Propose queues a command. The caller waits on Done or calls Abandon.
 func (c *Core) Propose(command []byte) (*Pending, error) { return c.proposals.enqueue(command) }
 
@@ -173,7 +145,7 @@ func (c *Core) Answer(index, proposer, boot, batch uint64, results []any) {
 	c.proposals.answer(index, proposer, boot, batch, results)
 }
 
-// Read joins the next ReadIndex round. first asks for a call of Pump.
+// Read joins the next ReadIndex round. first asks for a call of Output.
 func (c *Core) Read() (round *ReadRound, first bool, err error) { return c.reads.join() }
 
 // Tick lets one heartbeat interval pass.
@@ -203,15 +175,17 @@ func (c *Core) resendLost() {
 
 func (c *Core) retryReads(term uint64) {
 	for _, context := range c.reads.retry(c.tick, term, uint64(c.cfg.ElectionTicks+1)/2) {
-		c.readRetries++
 		c.rn.ReadIndex(context)
 	}
 }
 
+// heldMax bounds the appends that wait behind a snapshot that is installed.
+const heldMax = 256
+
 // Step takes a message of a peer. Raft tolerates loss, so a message that would
 // overload the log is dropped (invariant 5).
 func (c *Core) Step(m *raftpb.Message) {
-	if m.GetType() == raftpb.MsgApp && c.writeBytes >= c.cfg.WriteBytesMax {
+	if m.GetType() == raftpb.MsgApp && (c.writeBytes >= c.cfg.WriteBytesMax || len(c.held) >= heldMax) {
 		return
 	}
 	switch m.GetType() {
@@ -233,12 +207,16 @@ func (c *Core) step(m *raftpb.Message) {
 }
 
 // StepForwarded proposes a batch of another member. It is dropped unless this
-// member leads; the other member hands it on again when it learns of the
-// leader.
-func (c *Core) StepForwarded(data []byte) {
-	if c.rn.BasicStatus().RaftState == raft.StateLeader {
-		_ = c.rn.Propose(data) // refused means dropped
+// member leads and has room; the other member hands it on again later.
+func (c *Core) StepForwarded(from uint64, data []byte) {
+	if c.rn.BasicStatus().RaftState != raft.StateLeader || c.writeBytes >= c.cfg.WriteBytesMax {
+		return
 	}
+	if err := c.cfg.Check(from, data); err != nil {
+		c.cfg.Logger.Sugar().Errorf("refused a batch of commands from member %x: %v", from, err)
+		return
+	}
+	_ = c.rn.Propose(data) // refused means dropped
 }
 
 // ReportUnreachable tells raft that messages to a peer were lost.
@@ -297,43 +275,6 @@ func (c *Core) ApplyDone(task Apply, conf *raftpb.ConfState) {
 		c.step(m)
 	}
 	c.reads.release(c.applied)
-}
-
-// applyConf activates a configuration change. The state machine computed the
-// same ConfState from the same entry; if raft disagrees the two would count
-// different quorums, so the node must not go on.
-func (c *Core) applyConf(e *raftpb.Entry, want *raftpb.ConfState) {
-	change, err := decodeConfChange(e)
-	if err != nil {
-		c.fatal = fmt.Errorf("configuration change at index %d: %w", e.GetIndex(), err)
-		return
-	}
-	got := c.rn.ApplyConfChange(change)
-	if err := got.Equivalent(want); err != nil {
-		c.fatal = fmt.Errorf("raft and the state machine disagree about the members after index %d: %w", e.GetIndex(), err)
-		return
-	}
-	c.noteConf(got)
-}
-
-func isConfChange(e *raftpb.Entry) bool { return e.GetType() != raftpb.EntryNormal }
-
-func decodeConfChange(e *raftpb.Entry) (raftpb.ConfChangeI, error) {
-	if e.GetType() == raftpb.EntryConfChange {
-		cc := new(raftpb.ConfChange)
-		return cc, proto.Unmarshal(e.GetData(), cc)
-	}
-	cc := new(raftpb.ConfChangeV2)
-	return cc, proto.Unmarshal(e.GetData(), cc)
-}
-
-// FlushDone reports what the state machine now holds durably; the log behind it
-// can go.
-func (c *Core) FlushDone(durable *raftpb.SnapshotMetadata) {
-	c.flushing = false
-	if durable.GetIndex() > 0 {
-		c.out.Writes = append(c.out.Writes, Write{Release: durable, Unneeded: c.applied})
-	}
 }
 
 // Stop answers everything that waits.

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -93,7 +94,7 @@ func TestForwardIsRetriedAndAppliedOnce(t *testing.T) {
 			if lose {
 				return sent == 1
 			}
-			c.members[f.To].core.StepForwarded(f.Batch) // and once more by the caller
+			c.members[f.To].core.StepForwarded(follower, f.Batch) // and once more by the caller
 			return false
 		}
 		p := c.propose(follower, "x")
@@ -279,5 +280,117 @@ func TestConfigReportsAllFaults(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not name %s", err, want)
 		}
+	}
+}
+
+// Reads that arrive while all rounds are in flight start as soon as one ends,
+// not at the next event.
+func TestReadsThatWaitForARoundStartWhenOneEnds(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.ReadRoundsMax = 1 })
+	leader := c.elect()
+	follower := other(3, leader)
+	core := c.members[follower].core
+	first, _, _ := core.Read()
+	ask := core.Output()
+	second, _, _ := core.Read()
+	for _, m := range ask.Messages {
+		c.members[m.GetTo()].core.Step(m)
+	}
+	c.settle()
+	for i, round := range []*ReadRound{first, second} {
+		select {
+		case <-round.Done():
+		default:
+			t.Fatalf("round %d is not confirmed", i+1)
+		}
+	}
+}
+
+func TestForwardedBatchIsCheckedBeforeItGetsIntoTheLog(t *testing.T) {
+	var from uint64
+	c := newCluster(t, 3, func(cfg *Config) {
+		cfg.Check = func(id uint64, batch []byte) error {
+			from = id
+			if !bytes.Contains(batch, []byte("good")) {
+				return errors.New("bad batch")
+			}
+			return nil
+		}
+	})
+	leader := c.elect()
+	follower := other(3, leader)
+	bad, good := c.propose(follower, "evil"), (*Pending)(nil)
+	c.settle()
+	good = c.propose(follower, "good")
+	c.settle()
+	if _, ok := result(bad); ok {
+		t.Fatal("a batch that was refused got an answer")
+	}
+	if r, ok := result(good); !ok || r.Err != nil || from != follower {
+		t.Fatalf("good batch of %d: %+v answered=%v, checked as of %d", follower, r, ok, from)
+	}
+}
+
+// Without a leader, commands that were given up make room for others.
+func TestAbandonedCommandsLeaveTheQueue(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.QueueCommandsMax, cfg.QueueBytesMax = 4, 1000 })
+	core := c.members[1].core
+	for i := range 100 {
+		p := c.propose(1, strings.Repeat("x", 200))
+		core.Abandon(p)
+		if queued, _ := core.proposals.queued(); queued > 4 {
+			t.Fatalf("%d commands in the queue after %d were given up", queued, i+1)
+		}
+	}
+	last := c.propose(1, "y")
+	c.elect()
+	if r, ok := result(last); !ok || r.Err != nil {
+		t.Fatalf("%+v answered=%v", r, ok)
+	}
+	if got := c.members[1].state.commands; !slices.Equal(got, []string{"y"}) {
+		t.Fatalf("applied %v, want only y", got)
+	}
+}
+
+// The log is kept for a follower that lives and lags, but not for ever.
+func TestReleaseWaitsForALiveFollower(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	core := c.members[leader].core
+	slow := other(3, leader)
+	c.propose(leader, "x")
+	c.settle()
+	c.cut[slow] = true
+	c.propose(leader, "y")
+	c.settle()
+	applied := core.applied
+	for i := range heldReleasesMax {
+		if got := core.unneeded(); got >= applied {
+			t.Fatalf("release %d: entries up to %d given away, the follower has not got %d", i+1, got, applied)
+		}
+	}
+	if got := core.unneeded(); got != applied {
+		t.Fatalf("after %d releases still kept from %d on, want %d", heldReleasesMax, got, applied)
+	}
+	c.cut[slow] = false
+	c.tick(2)
+	if got := core.unneeded(); got != core.applied {
+		t.Fatalf("kept from %d on although all have %d", got, core.applied)
+	}
+}
+
+func TestARestartCountsTheLogBeyondTheState(t *testing.T) {
+	c := newCluster(t, 1, nil)
+	c.settle()
+	for range 5 {
+		c.propose(1, strings.Repeat("x", 100))
+		c.settle()
+	}
+	core, err := NewCore(Config{ID: 1, Boot: 2, Applied: 1, FlushBytes: 400, Pack: packTest(1, 2)}, c.members[1].log, noSnapshots{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out := core.Output(); !out.Flush {
+		t.Fatal("500 bytes of log beyond the state cause no flush")
 	}
 }

@@ -82,7 +82,8 @@ func (c *Core) observe() {
 		case role != Candidate:
 			c.cfg.OnEvent(Event{Kind: EventLeaderLost, Term: term})
 		}
-		if leader != 0 {
+		if leader != 0 && term != c.leaderTerm {
+			c.leaderTerm = term // a term has one leader, also if it was forgotten meanwhile
 			c.status.LeaderChanges++
 		}
 	}

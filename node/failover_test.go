@@ -62,8 +62,10 @@ func TestFailoverKeepsTryingWithoutAQuorum(t *testing.T) {
 	c.cut[other(3, old, first)] = true
 	c.crash(old)
 	c.campaign(first)
-	if d := c.campaign(first); d < campaignNextMin || d > campaignNextMax {
-		t.Fatalf("paused %v before the next campaign, want %v to %v", d, campaignNextMin, campaignNextMax)
+	for base := campaignBase; base < campaignBase<<campaignDoublesMax; base *= 2 {
+		if d := c.campaign(first); d < base/2 || d > 2*base {
+			t.Fatalf("paused %v before the next campaign, want %v to %v", d, base/2, 2*base)
+		}
 	}
 	c.tick(25)
 	c.campaign(first)

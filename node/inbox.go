@@ -24,10 +24,15 @@ type inbox struct {
 
 type items struct {
 	messages  []*raftpb.Message
-	forwarded [][]byte
+	forwarded []forwarded
 	writes    []writeDone
 	applied   []Applied
 	calls     []func(*Core)
+}
+
+type forwarded struct {
+	from  uint64
+	batch []byte
 }
 
 type writeDone struct {
@@ -67,14 +72,14 @@ func (b *inbox) message(m *raftpb.Message) bool {
 	return true
 }
 
-func (b *inbox) forward(batch []byte) bool {
+func (b *inbox) forward(from uint64, batch []byte) bool {
 	b.mu.Lock()
 	if !b.roomLocked(len(b.mu.forwarded), len(batch)) {
 		b.mu.Unlock()
 		return false
 	}
 	b.mu.bytes += len(batch)
-	b.mu.forwarded = append(b.mu.forwarded, batch)
+	b.mu.forwarded = append(b.mu.forwarded, forwarded{from, batch})
 	b.mu.Unlock()
 	b.signal()
 	return true

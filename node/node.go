@@ -121,8 +121,8 @@ func (n *Node) deliver(in *items) {
 	for _, m := range in.messages {
 		n.core.Step(m)
 	}
-	for _, b := range in.forwarded {
-		n.core.StepForwarded(b)
+	for _, f := range in.forwarded {
+		n.core.StepForwarded(f.from, f.batch)
 	}
 	for _, call := range in.calls {
 		call(n.core)
@@ -265,7 +265,7 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 func (n *Node) Step(m *raftpb.Message) { n.inbox.message(m) }
 
 // StepForwarded takes a batch of proposals that another member packed.
-func (n *Node) StepForwarded(_ uint64, batch []byte) { n.inbox.forward(batch) }
+func (n *Node) StepForwarded(from uint64, batch []byte) { n.inbox.forward(from, batch) }
 
 // ReportUnreachable is the transport's word that messages to id were lost.
 func (n *Node) ReportUnreachable(id uint64) { n.call(func(c *Core) { c.ReportUnreachable(id) }) }

@@ -10,7 +10,10 @@ import (
 // done now. The caller owns it.
 func (c *Core) Output() Output {
 	c.pump()
-	c.collect()
+	// Rounds of reads that end make room for those that joined meanwhile.
+	for c.collect() {
+		c.pump()
+	}
 	c.observe()
 	c.followLeader()
 	c.countHolders()
@@ -79,8 +82,9 @@ func (c *Core) followLeader() {
 	c.collect()
 }
 
-// collect drains raft's Ready into the output.
-func (c *Core) collect() {
+// collect drains raft's Ready into the output and reports whether rounds of
+// reads ended.
+func (c *Core) collect() (ended bool) {
 	for c.rn.HasReady() {
 		rd := c.rn.Ready()
 		for _, m := range rd.Messages {
@@ -97,9 +101,10 @@ func (c *Core) collect() {
 			c.reads.confirmed(rs.RequestCtx, rs.Index)
 		}
 		if len(rd.ReadStates) > 0 {
-			c.reads.release(c.applied)
+			ended = c.reads.release(c.applied) || ended
 		}
 	}
+	return ended
 }
 
 // append turns a MsgStorageAppend into a write. One that carries a snapshot is

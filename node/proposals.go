@@ -49,8 +49,9 @@ type proposals struct {
 
 	mu struct {
 		sync.Mutex
-		queue      []*Pending
-		queueBytes int
+		queue      []*Pending // in order; holds abandoned ones until swept
+		abandoned  int        // of the queue
+		queueBytes int        // of those that still wait
 		inflight   map[uint64]*batch
 		bytes      int // payload bytes in flight
 		next       uint64
@@ -76,8 +77,8 @@ func (p *proposals) enqueue(command []byte) (*Pending, error) {
 	switch {
 	case p.mu.stopped:
 		return nil, ErrStopped
-	case len(p.mu.queue) >= p.cfg.QueueCommandsMax,
-		len(p.mu.queue) > 0 && p.mu.queueBytes+len(command) > p.cfg.QueueBytesMax:
+	case len(p.mu.queue)-p.mu.abandoned >= p.cfg.QueueCommandsMax,
+		p.mu.queueBytes > 0 && p.mu.queueBytes+len(command) > p.cfg.QueueBytesMax:
 		return nil, ErrBusy
 	}
 	p.mu.queue = append(p.mu.queue, pending)
@@ -99,7 +100,21 @@ func (p *proposals) abandon(pending *Pending) Result {
 		return Result{Err: ErrUnknownOutcome}
 	}
 	pending.abandoned = true
+	p.mu.queueBytes -= len(pending.command)
+	pending.command = nil
+	p.mu.abandoned++
+	p.sweepLocked()
 	return Result{Err: ErrNotApplied}
+}
+
+// sweepLocked drops abandoned commands once they are half of the queue, so that
+// without a leader the queue holds those that still wait and not more again.
+func (p *proposals) sweepLocked() {
+	if 2*p.mu.abandoned <= len(p.mu.queue) {
+		return
+	}
+	p.mu.queue = slices.DeleteFunc(p.mu.queue, func(pending *Pending) bool { return pending.abandoned })
+	p.mu.abandoned = 0
 }
 
 // take packs the next batch from the queue and registers it, or returns nil
@@ -119,10 +134,11 @@ func (p *proposals) take() *batch {
 			break
 		}
 		used++
-		p.mu.queueBytes -= size
 		if pending.abandoned {
+			p.mu.abandoned--
 			continue
 		}
+		p.mu.queueBytes -= size
 		pending.taken = true
 		pendings = append(pendings, pending)
 		commands = append(commands, pending.command)
@@ -226,7 +242,9 @@ func (p *proposals) stop() {
 	p.mu.queue, p.mu.queueBytes = nil, 0
 	p.mu.Unlock()
 	for _, pending := range queue {
-		pending.done <- Result{Err: ErrStopped}
+		if !pending.abandoned {
+			pending.done <- Result{Err: ErrStopped}
+		}
 	}
 	p.failInflight()
 }

@@ -116,8 +116,10 @@ func (r *reads) confirmed(context []byte, index uint64) {
 	}
 }
 
-// release lets the readers go whose index is applied.
-func (r *reads) release(applied uint64) {
+// release lets the readers go whose index is applied, and reports whether there
+// were any.
+func (r *reads) release(applied uint64) bool {
+	before := len(r.inflight)
 	r.inflight = slices.DeleteFunc(r.inflight, func(round *ReadRound) bool {
 		if round.index == 0 || round.index > applied {
 			return false
@@ -125,6 +127,7 @@ func (r *reads) release(applied uint64) {
 		close(round.done)
 		return true
 	})
+	return len(r.inflight) < before
 }
 
 func (r *reads) stop() {

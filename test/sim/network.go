@@ -98,7 +98,7 @@ func (n *network) forward(from *process, to uint64, batch []byte) {
 	n.s.trace.note(n.s.clock.now, "forward", from.host.id, to, uint64(len(data)))
 	n.carry(from.host.id, to, func(p *process) {
 		if p.admits(from) {
-			p.loop(func() { p.core.StepForwarded(append([]byte(nil), data...)) })
+			p.loop(func() { p.core.StepForwarded(from.host.id, append([]byte(nil), data...)) })
 		}
 	}, func() {})
 }

@@ -1,0 +1,43 @@
+package node
+
+import (
+	"fmt"
+
+	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+)
+
+func (c *Core) noteConf(conf *raftpb.ConfState) {
+	c.learner = false
+	for _, id := range append(conf.GetLearners(), conf.GetLearnersNext()...) {
+		c.learner = c.learner || id == c.cfg.ID
+	}
+}
+
+// applyConf activates a configuration change. The state machine computed the
+// same ConfState from the same entry; if raft disagrees the two would count
+// different quorums, so the node must not go on.
+func (c *Core) applyConf(e *raftpb.Entry, want *raftpb.ConfState) {
+	change, err := decodeConfChange(e)
+	if err != nil {
+		c.fatal = fmt.Errorf("configuration change at index %d: %w", e.GetIndex(), err)
+		return
+	}
+	got := c.rn.ApplyConfChange(change)
+	if err := got.Equivalent(want); err != nil {
+		c.fatal = fmt.Errorf("raft and the state machine disagree about the members after index %d: %w", e.GetIndex(), err)
+		return
+	}
+	c.noteConf(got)
+}
+
+func isConfChange(e *raftpb.Entry) bool { return e.GetType() != raftpb.EntryNormal }
+
+func decodeConfChange(e *raftpb.Entry) (raftpb.ConfChangeI, error) {
+	if e.GetType() == raftpb.EntryConfChange {
+		cc := new(raftpb.ConfChange)
+		return cc, proto.Unmarshal(e.GetData(), cc)
+	}
+	cc := new(raftpb.ConfChangeV2)
+	return cc, proto.Unmarshal(e.GetData(), cc)
+}
