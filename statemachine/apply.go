@@ -17,10 +17,15 @@ type application struct {
 	m     *Machine
 	batch *engine.Batch
 	next  *view // what readers see when the batch is committed
-	// touched lists the proposers whose records the batch has to write.
+	// touched lists the proposers whose records the batch has to write, used
+	// the sessions.
 	touched []uint64
+	used    []*session
 	answers []answer
+	place   uint64            // of the command being applied, see placeOf
 	conf    *raftpb.ConfState // set by a configuration change that took effect
+	// compactions are those of the entries, in order.
+	compactions []compaction
 }
 
 // answer is what the caller is told about one envelope.
@@ -48,7 +53,12 @@ func (m *Machine) Apply(entries []*raftpb.Entry, report func(index, proposer, bo
 		m.failed = fmt.Errorf("applying entries from index %d: %w", entries[0].GetIndex(), err)
 		return nil, m.failed
 	}
+	// First: a sweep takes up to a revision only once readers know it is gone.
+	m.compactions.add(a.compactions)
 	m.view.Store(a.next)
+	if len(a.compactions) > 0 {
+		m.opts.OnCompaction()
+	}
 	for i := range a.answers {
 		r := &a.answers[i]
 		report(r.index, r.proposer, r.boot, r.batch, r.results)
@@ -117,7 +127,8 @@ func (a *application) normal(e *raftpb.Entry) error {
 	}
 	results := make([]any, len(env.Commands))
 	for i := range env.Commands {
-		if results[i], err = a.command(&env.Commands[i]); err != nil {
+		a.place = placeOf(e.GetIndex(), i)
+		if results[i], err = a.sequenced(&env.Commands[i]); err != nil {
 			return fmt.Errorf("command %d of batch %d of proposer %x: %w", i, env.Batch, env.Proposer, err)
 		}
 	}
@@ -133,7 +144,7 @@ func decodeEnvelope(data []byte) (envelope.Envelope, error) {
 	if env.Proposer == 0 || env.Batch == 0 {
 		return env, fmt.Errorf("%w: batch %d of proposer %x", ErrMalformedEntry, env.Batch, env.Proposer)
 	}
-	return env, nil
+	return env, checkKnown(Version(env.ClusterVersion))
 }
 
 // admit tells whether an envelope is to be applied: not if it was before.
@@ -165,10 +176,14 @@ func (a *application) answer(e *raftpb.Entry, env *envelope.Envelope, results []
 // design).
 func (a *application) finish() error {
 	a.next.revision, a.next.compacted = a.m.writer.Revision(), a.m.writer.Compacted()
+	a.next.written += a.m.writer.Written()
 	for _, id := range a.touched {
 		if err := a.batch.Set(keys.Numbered(keys.Proposers, id), a.m.proposers[id].encode()); err != nil {
 			return err
 		}
+	}
+	if err := a.writeSessions(); err != nil {
+		return err
 	}
 	return a.batch.Set(keys.Named(keys.Meta, metaApplied), a.next.progress.encode())
 }

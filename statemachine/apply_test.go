@@ -19,21 +19,31 @@ import (
 
 // randomLog makes a log of everything there is, some of it refused.
 func randomLog(t testing.TB, r *rand.Rand, entries int) []*raftpb.Entry {
-	l, g := newLog(t), &generator{r: r}
+	l, g, s := newLog(t), &generator{r: r}, &sessionGenerator{r: r}
 	var log []*raftpb.Entry
 	for i := range entries {
 		switch r.IntN(20) {
 		case 0:
 			log = append(log, l.raw(nil))
 		case 1:
-			log = append(log, l.entry(command(t, envelope.KindPublishMember,
-				&pb.Member{ID: 1 + r.Uint64N(4), Name: fmt.Sprint(i), ClientURLs: []string{"http://x:1"}})))
+			log = append(log, l.entry(publish(t, envelope.PublishMember{
+				ID: 1 + r.Uint64N(4), Name: fmt.Sprint(i), ClientURLs: []string{"http://x:1"}, Incarnation: r.Uint64N(3)})))
 		case 2:
 			log = append(log, l.change(raftpb.ConfChangeType(r.IntN(4)),
 				&pb.Member{ID: 1 + r.Uint64N(8), PeerURLs: []string{"http://m:1", fmt.Sprint("http://m:", i)}[r.IntN(2):]}))
 		case 3:
 			log = append(log, l.entry(command(t, envelope.KindClusterVersion,
-				&membershippb.ClusterVersionSetRequest{Ver: fmt.Sprintf("3.%d.0", r.IntN(9))})))
+				&membershippb.ClusterVersionSetRequest{Ver: []string{"0.0.0", "0.0.1", "0.0.2", "0.1.0"}[r.IntN(4)]})))
+		case 5:
+			// Seldom active, so that most writes are not refused.
+			action := pb.AlarmRequest_AlarmAction(r.IntN(9))
+			if action > pb.AlarmRequest_DEACTIVATE {
+				action = pb.AlarmRequest_DEACTIVATE
+			}
+			log = append(log, l.entry(command(t, []envelope.Kind{envelope.KindAlarm, envelope.KindOwnAlarm}[r.IntN(2)],
+				&pb.AlarmRequest{Action: action, MemberID: 1 + r.Uint64N(3), Alarm: pb.AlarmType(r.IntN(3))})))
+		case 6, 7:
+			log = append(log, s.entry(l))
 		case 4:
 			l.batch -= min(l.batch, r.Uint64N(3)) // batches that come twice
 		default:
@@ -48,8 +58,8 @@ func randomLog(t testing.TB, r *rand.Rand, entries int) []*raftpb.Entry {
 }
 
 // TestDeterministic applies one log to machines that divide it differently,
-// flush at other times, restart, or copy their state from each other: results
-// and states are equal.
+// flush at other times, restart, or sweep what was compacted: results and
+// states are equal.
 func TestDeterministic(t *testing.T) {
 	const seedValue = 3
 	t.Logf("seed %d", seedValue)
@@ -75,6 +85,11 @@ func TestDeterministic(t *testing.T) {
 			n := callLen(r, rest)
 			got = append(got, apply(t, m, rest[:n]...)...)
 			rest = rest[n:]
+			if variant == 2 {
+				if _, _, err := m.SweepStep(1 + r.IntN(30)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			if variant > 0 && r.IntN(50) == 0 {
 				closeMachine(t, m)
 				m = open(t, fs)
@@ -82,6 +97,14 @@ func TestDeterministic(t *testing.T) {
 		}
 		compareAnswers(t, got, want)
 		compareStates(t, m, reference, wantHash)
+		if variant == 2 {
+			if m.LiveBytes() >= reference.LiveBytes() {
+				t.Error("nothing was swept")
+			}
+			sweep(t, m, 100)
+			compareStates(t, m, reference, wantHash)
+			checkLiveBytes(t, m)
+		}
 		closeMachine(t, m)
 	}
 }
@@ -129,6 +152,7 @@ func compareStates(t *testing.T, m, reference *statemachine.Machine, wantHash ui
 	if !reflect.DeepEqual(m.Members(), reference.Members()) ||
 		!reflect.DeepEqual(m.RemovedMembers(), reference.RemovedMembers()) ||
 		!proto.Equal(m.ConfState(), reference.ConfState()) ||
+		!reflect.DeepEqual(m.Alarms(pb.AlarmType_NONE), reference.Alarms(pb.AlarmType_NONE)) ||
 		m.ClusterVersion() != reference.ClusterVersion() || m.Revision() != reference.Revision() ||
 		m.CompactedRevision() != reference.CompactedRevision() {
 		t.Error("what is kept in memory differs")
@@ -144,11 +168,13 @@ func TestRollingHash(t *testing.T) {
 		l.entry(request(t, &pb.PutRequest{Key: key, Value: []byte("value")}), request(t, &pb.PutRequest{Key: []byte("b")})),
 		l.entry(request(t, &pb.DeleteRangeRequest{Key: key}), request(t, &pb.CompactionRequest{Revision: 2})),
 		l.raw(nil),
-		l.entry(command(t, envelope.KindPublishMember, &pb.Member{ID: 1, Name: "one", ClientURLs: []string{"http://a:2"}})),
-		l.entry(command(t, envelope.KindClusterVersion, &membershippb.ClusterVersionSetRequest{Ver: "3.7.0"})),
+		l.entry(publish(t, envelope.PublishMember{ID: 1, Name: "one", ClientURLs: []string{"http://a:2"}, Incarnation: 0x1ca})),
+		l.entry(command(t, envelope.KindClusterVersion, &membershippb.ClusterVersionSetRequest{Ver: "0.1.0"})),
 		l.change(raftpb.ConfChangeAddLearnerNode, &pb.Member{ID: 4, PeerURLs: []string{"http://d:1"}}))
 	apply(t, m, l.change(raftpb.ConfChangeRemoveNode, &pb.Member{ID: 2}))
-	const want = 0x5bc9595b9b943e1d
+	apply(t, m, sessionEntry(l), l.entry(openSession(), closeSession(l.index<<16, 0)),
+		l.entry(command(t, envelope.KindOwnAlarm, activate(1, pb.AlarmType_NOSPACE))))
+	const want = 0xc97ca61b6cd028fe
 	if _, got := m.RollingHash(); got != want {
 		t.Fatalf("rolling hash %#x, want %#x", got, uint64(want))
 	}
@@ -282,22 +308,5 @@ func TestBootstrap(t *testing.T) {
 	}
 	if err := m.Bootstrap(seed()); !errors.Is(err, statemachine.ErrAlreadyInitialized) {
 		t.Errorf("second Bootstrap: %v", err)
-	}
-}
-
-// TestClusterVersion: it only rises.
-func TestClusterVersion(t *testing.T) {
-	m, l := start(t), newLog(t)
-	for _, step := range []struct {
-		version, after string
-		want           error
-	}{
-		{"3.7.0", "3.7.0", nil}, {"3.6.0", "3.7.0", statemachine.ErrClusterVersionLowers},
-		{"nonsense", "3.7.0", statemachine.ErrClusterVersion}, {"3.8.0", "3.8.0", nil}, {"3.8.0", "3.8.0", nil},
-	} {
-		result := apply(t, m, l.entry(command(t, envelope.KindClusterVersion, &membershippb.ClusterVersionSetRequest{Ver: step.version})))[0]
-		if err, _ := result.(error); !errors.Is(err, step.want) || m.ClusterVersion() != step.after {
-			t.Errorf("%s: result %v, version %s", step.version, result, m.ClusterVersion())
-		}
 	}
 }

@@ -117,3 +117,44 @@ func processCPU(b *testing.B) time.Duration {
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
+
+// BenchmarkPagedListing lists a million keys in pages of 500 at one revision.
+func BenchmarkPagedListing(b *testing.B) {
+	const keyCount, putsPerEntry, limit = 1_000_000, 1000, 500
+	m := openBench(b)
+	index, _ := m.Applied()
+	for batch := uint64(1); batch <= keyCount/putsPerEntry; batch++ {
+		index++
+		commands := make([][]byte, putsPerEntry)
+		for i := range commands {
+			key := binary.BigEndian.AppendUint64([]byte("key-----"), (batch-1)*putsPerEntry+uint64(i))
+			commands[i] = request(b, &pb.PutRequest{Key: key, Value: make([]byte, 256)})
+		}
+		entry := &raftpb.Entry{Index: &index, Term: new(uint64(1)),
+			Data: envelope.Pack(envelope.Envelope{Proposer: 1, Boot: 1, Batch: batch}, commands)}
+		if _, err := m.Apply([]*raftpb.Entry{entry}, func(_, _, _, _ uint64, _ []any) {}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := m.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	for revision := m.Revision(); b.Loop(); revision-- { // another one, so that it counts again
+		req := &pb.RangeRequest{Key: []byte("key"), RangeEnd: []byte("kez"), Limit: limit, Revision: revision}
+		start, listed := time.Now(), 0
+		for more := true; more; {
+			resp, err := m.Range(b.Context(), req)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if listed += len(resp.Kvs); listed == limit {
+				b.ReportMetric(float64(time.Since(start).Milliseconds()), "first-page-ms")
+			}
+			req.Key, more = append(resp.Kvs[len(resp.Kvs)-1].Key, 0), resp.More
+		}
+		b.ReportMetric(float64(time.Since(start).Milliseconds()), "listing-ms")
+		if listed < keyCount/2 {
+			b.Fatalf("%d keys listed", listed)
+		}
+	}
+}

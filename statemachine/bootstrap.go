@@ -66,7 +66,7 @@ func (m *Machine) Bootstrap(seed Seed) error {
 	if err := seed.Validate(); err != nil {
 		return fmt.Errorf("seed of a new cluster: %w", err)
 	}
-	next := &view{handle: v.handle}
+	next := &view{handle: v.handle, sweep: v.sweep, counts: v.counts}
 	next.initialized, next.clusterID, next.conf = true, seed.ClusterID, proto.CloneOf(seed.ConfState)
 	next.members = slices.Clone(seed.Members)
 	slices.SortFunc(next.members, func(a, b Member) int { return cmp.Compare(a.ID, b.ID) })
@@ -82,7 +82,7 @@ func (m *Machine) Bootstrap(seed Seed) error {
 		m.failed = fmt.Errorf("writing the seed of a new cluster: %w", err)
 		return m.failed
 	}
-	m.adopt(next, make(map[uint64]*proposer))
+	m.adopt(next, newRemembered())
 	return nil
 }
 

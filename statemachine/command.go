@@ -3,24 +3,27 @@ package statemachine
 import (
 	"fmt"
 
-	"github.com/coreos/go-semver/semver"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/membershippb"
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/statemachine/envelope"
-	"raftkv/statemachine/keys"
 	"raftkv/statemachine/kv"
 )
 
 // command applies one command. A refusal is its result; an error is fatal.
 func (a *application) command(c *envelope.Command) (result any, err error) {
+	if err := a.gate(c.Kind); err != nil {
+		return err, nil
+	}
 	w := &a.m.writer
 	switch c.Kind {
 	case envelope.KindPut, envelope.KindAppend:
 		req := &a.m.put
 		if err := decodePut(c.Body, req); err != nil {
 			return nil, err
+		}
+		if err := a.refusal(c.Kind, always); err != nil {
+			return err, nil
 		}
 		if c.Kind == envelope.KindPut {
 			return outcome(kv.Put(w, req))
@@ -31,11 +34,17 @@ func (a *application) command(c *envelope.Command) (result any, err error) {
 		if err := decodeBody(c, req); err != nil {
 			return nil, err
 		}
+		if err := a.refusal(c.Kind, never); err != nil {
+			return err, nil
+		}
 		return outcome(kv.DeleteRange(w, req))
 	case envelope.KindTxn:
 		req := &pb.TxnRequest{}
 		if err := decodeBody(c, req); err != nil {
 			return nil, err
+		}
+		if err := a.refusal(c.Kind, growing(req)); err != nil {
+			return err, nil
 		}
 		return outcome(kv.Txn(w, req))
 	case envelope.KindCompaction:
@@ -44,6 +53,12 @@ func (a *application) command(c *envelope.Command) (result any, err error) {
 		return a.publishMember(c)
 	case envelope.KindClusterVersion:
 		return a.setClusterVersion(c)
+	case envelope.KindAlarm, envelope.KindOwnAlarm:
+		return a.changeAlarm(c)
+	case envelope.KindSessionOpen:
+		return a.openSession()
+	case envelope.KindSessionClose:
+		return a.closeSession(c)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrUnknownCommand, c.Kind)
 }
@@ -71,53 +86,20 @@ func (a *application) compaction(c *envelope.Command) (any, error) {
 	if err := decodeBody(c, req); err != nil {
 		return nil, err
 	}
+	if err := a.refusal(c.Kind, never); err != nil {
+		return err, nil
+	}
+	previous := a.m.writer.Compacted()
 	resp, err := kv.Compact(&a.m.writer, req)
 	if err == nil {
 		a.m.effects.compact(req.GetRevision())
+		a.compactions = append(a.compactions, compaction{previous: previous, revision: req.GetRevision()})
 	}
 	return outcome(resp, err)
-}
-
-// publishMember records what a started member says of itself.
-func (a *application) publishMember(c *envelope.Command) (any, error) {
-	req := &pb.Member{}
-	if err := decodeBody(c, req); err != nil {
-		return nil, err
-	}
-	i, found := a.next.find(req.GetID())
-	if !found {
-		return fmt.Errorf("%w: %x", ErrMemberNotFound, req.GetID()), nil
-	}
-	member := a.next.members[i]
-	member.Name, member.ClientURLs = req.GetName(), req.GetClientURLs()
-	if err := a.setMember(member); err != nil {
-		return nil, err
-	}
-	return &pb.MemberListResponse{Header: &pb.ResponseHeader{}, Members: a.next.toProto()}, nil
 }
 
 func (a *application) setMember(m Member) error {
 	a.next.roster = a.next.with(m)
 	a.m.effects.member(&m)
 	return setMember(a.batch, &m)
-}
-
-// setClusterVersion records the version that gates new commands. It only
-// rises: two leaders that decide one after another must not take it back.
-func (a *application) setClusterVersion(c *envelope.Command) (any, error) {
-	req := &membershippb.ClusterVersionSetRequest{}
-	if err := decodeBody(c, req); err != nil {
-		return nil, err
-	}
-	version, err := semver.NewVersion(req.GetVer())
-	if err != nil {
-		return fmt.Errorf("%w %q: %w", ErrClusterVersion, req.GetVer(), err), nil
-	}
-	if a.next.clusterVersion != "" && version.LessThan(*semver.New(a.next.clusterVersion)) {
-		return fmt.Errorf("%w: it is %s, %s was asked for", ErrClusterVersionLowers, a.next.clusterVersion, version), nil
-	}
-	a.next.clusterVersion = version.String()
-	a.m.effects.clusterVersion(a.next.clusterVersion)
-	err = a.batch.Set(keys.Named(keys.Meta, metaClusterVersion), []byte(a.next.clusterVersion))
-	return &pb.EmptyResponse{}, err
 }

@@ -1,9 +1,10 @@
 // Package statemachine is the replicated state of a member: the key space, the
-// members of the cluster, what deduplication needs, and the deterministic
-// Apply that moves all of it from one log entry to the next.
+// members of the cluster, alarms, what deduplication needs, and the
+// deterministic Apply that moves all of it from one log entry to the next.
 //
 // It deliberately does not know the log, the network, time, or which member it
-// runs on; it serves no requests but reads; it delivers no events.
+// runs on; it serves no requests but reads; it delivers no events. It neither
+// decides when there is no space, nor when to compact or to sweep.
 //
 //	envelope  the format of a log entry's data
 //	keys      the key encoding of all tables
@@ -26,13 +27,20 @@
 //  5. A member id is used once: removed ids are kept for ever [11].
 //  6. Nothing is read or written after a failed write: the error goes to
 //     OnFatal once, and every later call returns it [6].
+//  7. What can be read is decided by the replicated compacted revision alone.
+//     Removing what it made unreadable (a sweep) is local: it changes neither
+//     an answer nor StateHash nor the rolling hash, and begins only when
+//     readers know the compaction. Its record moves in one batch with the
+//     removals, so that a crash leaves a sweep that goes on, and an account of
+//     live bytes that is exact.
 //
 // # Goroutines and locks
 //
 // The package starts no goroutines. Apply, Bootstrap and Replace are
-// serialized by the caller and own all mutable fields; everything else may be
-// called at any time and works on an immutable view that Apply publishes after
-// its batch is visible. A reader holds on to the database its view belongs to,
+// serialized by the caller and own the mutable fields; calls of SweepStep take
+// turns, and may run beside them. Everything else may be called at any time and
+// works on an immutable view that Apply publishes after its batch is visible;
+// what is known in memory of compactions has a lock of its own. A reader holds on to the database its view belongs to,
 // so that Replace never takes it away: it finishes on the old one.
 //
 // # Failure policy

@@ -25,6 +25,9 @@ const (
 	effectBatch          = 'b'
 	effectConf           = 'f'
 	effectClusterVersion = 'v'
+	effectAlarms         = 'a'
+	effectSession        = 's'
+	effectSessionEnd     = 'e'
 )
 
 // effects computes the rolling hash. After each entry
@@ -107,7 +110,7 @@ func (e *effects) member(m *Member) {
 	if m.IsLearner {
 		learner = 1
 	}
-	e.numbers(m.ID, learner)
+	e.numbers(m.ID, learner, m.Incarnation)
 	e.text(m.Name)
 	e.texts(m.PeerURLs)
 	e.texts(m.ClientURLs)
@@ -137,5 +140,34 @@ func (e *effects) conf(cs *raftpb.ConfState) {
 func (e *effects) clusterVersion(version string) {
 	e.kind(effectClusterVersion)
 	e.text(version)
+	e.flush()
+}
+
+// alarms covers all alarms of a member after one of them changed.
+func (e *effects) alarms(member uint64, list []alarm) {
+	e.kind(effectAlarms)
+	e.numbers(member, uint64(len(list)))
+	for _, a := range list {
+		own := uint64(0)
+		if a.own {
+			own = 1
+		}
+		e.numbers(uint64(a.typ), own)
+	}
+	e.flush()
+}
+
+// session covers that a session was opened, with sequence 0, or what it has
+// applied. Its result follows from effects that are covered already, and from
+// an encoding that two binaries need not share.
+func (e *effects) session(id, sequence uint64) {
+	e.kind(effectSession)
+	e.numbers(id, sequence)
+	e.flush()
+}
+
+func (e *effects) sessionEnd(id uint64) {
+	e.kind(effectSessionEnd)
+	e.numbers(id)
 	e.flush()
 }

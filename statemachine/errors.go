@@ -19,6 +19,12 @@ var (
 	ErrNotReadOnly    = kv.ErrNotReadOnly
 )
 
+// Refusals because of an alarm.
+var (
+	ErrNoSpace      = errors.New("statemachine: no space, NOSPACE alarm is active")
+	ErrCorruptAlarm = errors.New("statemachine: CORRUPT alarm is active")
+)
+
 // Refusals of commands about members and the cluster.
 var (
 	ErrMemberExists         = errors.New("statemachine: member already exists")
@@ -29,6 +35,27 @@ var (
 	ErrMemberChangeRefused  = errors.New("statemachine: membership change refused")
 	ErrClusterVersion       = errors.New("statemachine: invalid cluster version")
 	ErrClusterVersionLowers = errors.New("statemachine: cluster version only rises")
+	// ErrOtherIncarnation: a member published another data directory than the
+	// one it is known with.
+	ErrOtherIncarnation = errors.New("statemachine: member is known with another data directory")
+	// ErrNotYet: the cluster version does not allow the command yet.
+	ErrNotYet = errors.New("statemachine: command is newer than the cluster version")
+)
+
+// Refusals of commands of sessions, and about them.
+var (
+	// ErrSessionUnknown: the session was closed, was evicted, or never was.
+	// What became of its last command cannot be found out from it.
+	ErrSessionUnknown = errors.New("statemachine: session not found")
+	// ErrSessionUsed: the session was used after the decision to close it.
+	ErrSessionUsed = errors.New("statemachine: session was used meanwhile")
+	// ErrSequencePast: a command before the last one; it was applied once.
+	ErrSequencePast = errors.New("statemachine: sequence number is past, its result is no longer known")
+	// ErrSequenceGap: the command before this one was not applied.
+	ErrSequenceGap = errors.New("statemachine: sequence number leaves a gap")
+	// ErrResultNotKept: the command was applied, and is asked for again, but its
+	// result is not known any more.
+	ErrResultNotKept = errors.New("statemachine: command was applied before, its result was not kept")
 )
 
 // Failures.
@@ -36,6 +63,9 @@ var (
 	// ErrUnknownCommand: the log holds a command that this binary does not
 	// know. Fatal, see the package's failure policy.
 	ErrUnknownCommand = errors.New("statemachine: unknown command, this binary is older than the cluster's data")
+	// ErrNewerCluster: the log or the state was written for a cluster version
+	// that this binary does not know. Fatal, like ErrUnknownCommand.
+	ErrNewerCluster = errors.New("statemachine: this binary is older than the cluster")
 	// ErrMalformedEntry: a log entry cannot be decoded. Fatal.
 	ErrMalformedEntry = errors.New("statemachine: malformed log entry")
 	// ErrOutOfOrder: the caller of Apply broke its contract. Fatal.

@@ -114,9 +114,10 @@ func compareResults(t *testing.T, req proto.Message, got, want any) {
 
 // etcd is etcd's storage without the server around it.
 type etcd struct {
-	t      *testing.T
-	kv     mvcc.WatchableKV
-	lessor lease.Lessor
+	t       *testing.T
+	kv      mvcc.WatchableKV
+	lessor  lease.Lessor
+	backend backend.Backend
 }
 
 func newEtcd(t *testing.T) *etcd {
@@ -124,7 +125,7 @@ func newEtcd(t *testing.T) *etcd {
 	cfg.Path, cfg.UnsafeNoFsync = filepath.Join(t.TempDir(), "db"), true
 	b := backend.New(cfg)
 	lessor := &lease.FakeLessor{}
-	e := &etcd{t: t, lessor: lessor, kv: mvcc.New(zap.NewNop(), b, lessor, mvcc.StoreConfig{})}
+	e := &etcd{t: t, lessor: lessor, backend: b, kv: mvcc.New(zap.NewNop(), b, lessor, mvcc.StoreConfig{})}
 	t.Cleanup(func() {
 		e.kv.Close()
 		if err := b.Close(); err != nil {

@@ -36,10 +36,14 @@ func TestGoldenState(t *testing.T) {
 	apply(t, m,
 		l.entry(request(t, put("a", "1")), request(t, put("b", ""))),
 		l.entry(request(t, txn), request(t, &pb.CompactionRequest{Revision: 2})),
-		l.entry(command(t, envelope.KindPublishMember, &pb.Member{ID: 1, Name: "one", ClientURLs: []string{"http://a:2"}})),
-		l.entry(command(t, envelope.KindClusterVersion, &membershippb.ClusterVersionSetRequest{Ver: "3.7.0"})),
+		l.entry(publish(t, envelope.PublishMember{ID: 1, Name: "one", ClientURLs: []string{"http://a:2"}, Incarnation: 0x1ca})),
+		l.entry(command(t, envelope.KindClusterVersion, &membershippb.ClusterVersionSetRequest{Ver: "0.1.0"})),
 		l.change(raftpb.ConfChangeAddLearnerNode, &pb.Member{ID: 4, PeerURLs: []string{"http://d:1"}}))
 	apply(t, m, l.change(raftpb.ConfChangeRemoveNode, &pb.Member{ID: 2}))
+	apply(t, m, sessionEntry(l))
+	apply(t, m, l.entry(command(t, envelope.KindAlarm, activate(1, pb.AlarmType_CORRUPT)),
+		command(t, envelope.KindOwnAlarm, activate(1, pb.AlarmType_NOSPACE))))
+	sweep(t, m, 100)
 	closeMachine(t, m)
 	datadriven.RunTest(t, "testdata/golden_state.txt", func(t *testing.T, d *datadriven.TestData) string {
 		return dump(t, fs)

@@ -12,6 +12,7 @@ import (
 
 	"raftkv/statemachine/engine"
 	"raftkv/statemachine/keys"
+	"raftkv/statemachine/kv"
 	"raftkv/statemachine/mvcc"
 )
 
@@ -19,7 +20,10 @@ import (
 type view struct {
 	meta
 	roster
+	alarms alarms
 	handle *engine.Handle // the database the view belongs to
+	sweep  *sweepState    // of that database
+	counts *kv.Counts     // of that database
 }
 
 // Machine is the replicated state of one member. It implements the state
@@ -31,13 +35,27 @@ type Machine struct {
 
 	// The rest belongs to Apply, Bootstrap and Replace.
 
-	proposers map[uint64]*proposer
-	writer    mvcc.Writer
-	effects   effects
-	put       pb.PutRequest // reused for decoding
-	// failed is the error that ended an Apply: proposers may then hold what was
-	// never written.
+	remembered
+	writer  mvcc.Writer
+	effects effects
+	put     pb.PutRequest // reused for decoding
+	// failed is the error that ended an Apply: what is remembered may then hold
+	// what was never written.
 	failed error
+
+	compactions compactions
+	sweep       *sweep // belongs to SweepStep; nil between sweeps
+}
+
+// remembered is what makes a command take effect once: tables of the state
+// that Apply keeps in memory.
+type remembered struct {
+	proposers map[uint64]*proposer
+	sessions  *sessions
+}
+
+func newRemembered() remembered {
+	return remembered{proposers: make(map[uint64]*proposer), sessions: newSessions()}
 }
 
 // Open opens the state in a directory, creating an empty one if there is none.
@@ -54,23 +72,27 @@ func Open(opts Options) (*Machine, error) {
 		return nil, fmt.Errorf("opening state: %w", err)
 	}
 	m := &Machine{opts: opts, store: store}
-	v, proposers, err := load(store.Current())
+	v, r, err := load(store.Current())
 	if err != nil {
 		if closeErr := store.Close(); closeErr != nil {
 			err = fmt.Errorf("%w (and closing it: %w)", err, closeErr)
 		}
 		return nil, fmt.Errorf("opening state in %s: %w", opts.Dir, err)
 	}
-	m.adopt(v, proposers)
+	m.adopt(v, r)
 	return m, nil
 }
 
 // load reads everything that is kept in memory.
-func load(h *engine.Handle) (*view, map[uint64]*proposer, error) {
-	v := &view{handle: h}
+func load(h *engine.Handle) (*view, remembered, error) {
+	v, r := &view{handle: h}, newRemembered()
 	var err error
 	if v.meta, err = readMeta(h.DB(), false); err != nil {
-		return nil, nil, err
+		return nil, r, err
+	}
+	v.sweep, v.counts = newSweepState(v.meta.sweepRecord), kv.NewCounts()
+	if v.alarms, err = loadAlarms(h.DB()); err != nil {
+		return nil, r, err
 	}
 	err = scanTable(h.DB(), keys.Members, false, func(key, value []byte) error {
 		id, err := keys.Number(key)
@@ -82,7 +104,7 @@ func load(h *engine.Handle) (*view, map[uint64]*proposer, error) {
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, r, err
 	}
 	err = scanTable(h.DB(), keys.Removed, false, func(key, _ []byte) error {
 		id, err := keys.Number(key)
@@ -90,22 +112,25 @@ func load(h *engine.Handle) (*view, map[uint64]*proposer, error) {
 		return err
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, r, err
 	}
-	proposers := make(map[uint64]*proposer)
 	err = scanTable(h.DB(), keys.Proposers, false, func(key, value []byte) error {
 		id, err := keys.Number(key)
 		if err != nil {
 			return err
 		}
-		proposers[id], err = decodeProposer(id, value)
+		r.proposers[id], err = decodeProposer(id, value)
 		return err
 	})
-	return v, proposers, err
+	if err != nil {
+		return nil, r, err
+	}
+	r.sessions, err = loadSessions(h.DB())
+	return v, r, err
 }
 
-func (m *Machine) adopt(v *view, proposers map[uint64]*proposer) {
-	m.proposers = proposers
+func (m *Machine) adopt(v *view, r remembered) {
+	m.remembered = r
 	m.view.Store(v)
 }
 
@@ -139,9 +164,6 @@ func (m *Machine) RollingHash() (index, hash uint64) {
 	v := m.view.Load()
 	return v.index, v.hash
 }
-
-// ClusterVersion returns the replicated cluster version, "" if none was set.
-func (m *Machine) ClusterVersion() string { return m.view.Load().clusterVersion }
 
 // Members returns the members of the cluster, sorted by id.
 func (m *Machine) Members() []Member {

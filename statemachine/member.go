@@ -19,14 +19,18 @@ type Member struct {
 	PeerURLs   []string
 	ClientURLs []string
 	IsLearner  bool
+	// Incarnation names the life of the member's data directory, 0 until the
+	// member has published it. It never changes.
+	Incarnation uint64
 }
 
 // Field numbers of a member record on disk, part of the format.
 const (
-	memberName      = 1
-	memberPeerURL   = 2
-	memberClientURL = 3
-	memberIsLearner = 4
+	memberName        = 1
+	memberPeerURL     = 2
+	memberClientURL   = 3
+	memberIsLearner   = 4
+	memberIncarnation = 5
 )
 
 func (m *Member) encode() []byte {
@@ -46,6 +50,10 @@ func (m *Member) encode() []byte {
 		b = protowire.AppendTag(b, memberIsLearner, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
+	if m.Incarnation != 0 {
+		b = protowire.AppendTag(b, memberIncarnation, protowire.VarintType)
+		b = protowire.AppendVarint(b, m.Incarnation)
+	}
 	return b
 }
 
@@ -57,10 +65,13 @@ func decodeMember(id uint64, b []byte) (Member, error) {
 			return m, fmt.Errorf("%w: record of member %x: %w", ErrForeignState, id, protowire.ParseError(n))
 		}
 		b = b[n:]
-		if num == memberIsLearner {
+		switch num {
+		case memberIsLearner:
 			m.IsLearner = true
 			n = protowire.ConsumeFieldValue(num, typ, b)
-		} else {
+		case memberIncarnation:
+			m.Incarnation, n = protowire.ConsumeVarint(b)
+		default:
 			var s string
 			s, n = protowire.ConsumeString(b)
 			switch num {

@@ -100,6 +100,9 @@ func (a *application) writeMember(id uint64) error {
 		return a.setMember(a.next.members[i])
 	}
 	a.m.effects.memberRemoved(id)
+	if err := a.dropAlarms(id); err != nil {
+		return err
+	}
 	if err := a.batch.Delete(keys.Numbered(keys.Members, id)); err != nil {
 		return err
 	}

@@ -182,25 +182,3 @@ func TestOddConfigurationChanges(t *testing.T) {
 		}
 	})
 }
-
-func TestPublishMember(t *testing.T) {
-	m, l := start(t), newLog(t)
-	publish := func(id uint64) any {
-		return apply(t, m, l.entry(command(t, envelope.KindPublishMember,
-			&pb.Member{ID: id, Name: "two", ClientURLs: []string{"http://b:2"}, PeerURLs: []string{"ignored"}})))[0]
-	}
-	if err, _ := publish(9).(error); !errors.Is(err, statemachine.ErrMemberNotFound) {
-		t.Fatal(err)
-	}
-	if resp, ok := publish(2).(*pb.MemberListResponse); !ok || len(resp.Members) != 3 {
-		t.Fatalf("%v", resp)
-	}
-	got := m.Members()[1]
-	if got.Name != "two" || !slices.Equal(got.ClientURLs, []string{"http://b:2"}) || !slices.Equal(got.PeerURLs, []string{"http://b:1"}) {
-		t.Fatalf("member %+v", got)
-	}
-	got.PeerURLs[0] = "changed by the caller"
-	if m.Members()[1].PeerURLs[0] != "http://b:1" {
-		t.Error("Members hands out its own memory")
-	}
-}

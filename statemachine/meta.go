@@ -11,17 +11,19 @@ import (
 
 	"raftkv/statemachine/engine"
 	"raftkv/statemachine/keys"
+	"raftkv/statemachine/mvcc"
 )
 
 // StateFormat is the version of the tables' encoding (invariant 10).
-const StateFormat = 1
+const StateFormat = 2
 
 // Names of the records of the meta table.
 const (
 	metaFormat         = "format"          // state format, cluster id
 	metaApplied        = "applied"         // progress
 	metaConf           = "conf"            // ConfState
-	metaClusterVersion = "cluster-version" // text
+	metaClusterVersion = "cluster-version" // text, major.minor.patch
+	metaSwept          = "swept"           // sweepRecord; the member's own
 )
 
 // progress is what every batch moves: one record, so that it costs one write.
@@ -30,22 +32,27 @@ type progress struct {
 	revision, compacted int64
 	// hash is the rolling hash of effects up to index.
 	hash uint64
+	// written is the size of all records ever added to the key space.
+	written int64
 }
 
+const progressLen = 6 * 8
+
 func (p *progress) encode() []byte {
-	b := make([]byte, 0, 40)
-	for _, v := range []uint64{p.index, p.term, uint64(p.revision), uint64(p.compacted), p.hash} {
+	b := make([]byte, 0, progressLen)
+	for _, v := range []uint64{p.index, p.term, uint64(p.revision), uint64(p.compacted), p.hash, uint64(p.written)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return b
 }
 
 func decodeProgress(b []byte) (progress, error) {
-	if len(b) != 40 {
+	if len(b) != progressLen {
 		return progress{}, fmt.Errorf("%w: record %q has %d bytes", ErrForeignState, metaApplied, len(b))
 	}
 	field := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
-	return progress{index: field(0), term: field(1), revision: int64(field(2)), compacted: int64(field(3)), hash: field(4)}, nil
+	return progress{index: field(0), term: field(1), revision: int64(field(2)), compacted: int64(field(3)),
+		hash: field(4), written: int64(field(5))}, nil
 }
 
 func encodeFormat(clusterID uint64) []byte {
@@ -105,13 +112,14 @@ type meta struct {
 	initialized    bool
 	clusterID      uint64
 	conf           *raftpb.ConfState
-	clusterVersion string
+	clusterVersion Version
+	sweepRecord    sweepRecord
 }
 
 // readMeta reads the meta table at one point of the database's history; with
 // durable, the newest point that would survive a crash.
 func readMeta(db pebble.Reader, durable bool) (meta, error) {
-	var m meta
+	m := meta{sweepRecord: sweepRecord{swept: mvcc.NeverCompacted, target: mvcc.NeverCompacted}}
 	err := scanTable(db, keys.Meta, durable, func(key, value []byte) (err error) {
 		switch name := string(key[1 : len(key)-1]); name {
 		case metaFormat:
@@ -122,7 +130,9 @@ func readMeta(db pebble.Reader, durable bool) (meta, error) {
 		case metaConf:
 			m.conf, err = decodeConf(value)
 		case metaClusterVersion:
-			m.clusterVersion = string(value)
+			m.clusterVersion, err = decodeClusterVersion(value)
+		case metaSwept:
+			m.sweepRecord, err = decodeSweepRecord(value)
 		default:
 			err = fmt.Errorf("%w: unknown record %q", ErrForeignState, name)
 		}

@@ -24,6 +24,9 @@ type Options struct {
 	// locks, that the state cannot be trusted any more. It must neither block
 	// nor call the Machine; the node has to stop, see package engine.
 	OnFatal func(error)
+	// OnCompaction is told that there may be something to sweep, see SweepStep.
+	// It runs inside Apply and must not block.
+	OnCompaction func()
 }
 
 func (o *Options) engine() engine.Options {
@@ -39,6 +42,9 @@ func (o *Options) EnsureDefaults() {
 	e := o.engine()
 	e.EnsureDefaults()
 	o.FS, o.Logger, o.MemTableBytes, o.CacheBytes = e.FS, e.Logger, e.MemTableBytes, e.CacheBytes
+	if o.OnCompaction == nil {
+		o.OnCompaction = func() {}
+	}
 }
 
 // Validate reports all faults at once.

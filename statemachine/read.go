@@ -12,21 +12,22 @@ import (
 
 // Range answers a range request from the state as it is now.
 func (m *Machine) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
-	return read(m, func(s *mvcc.Snapshot) (*pb.RangeResponse, error) {
-		return kv.Range(ctx, s, req)
+	return read(m, func(s *mvcc.Snapshot, counts *kv.Counts) (*pb.RangeResponse, error) {
+		return kv.Range(ctx, s, counts, req)
 	})
 }
 
 // ReadTxn answers a transaction that only reads. Others are refused with
 // ErrNotReadOnly.
 func (m *Machine) ReadTxn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
-	return read(m, func(s *mvcc.Snapshot) (*pb.TxnResponse, error) {
-		return kv.ReadTxn(ctx, s, req)
+	return read(m, func(s *mvcc.Snapshot, counts *kv.Counts) (*pb.TxnResponse, error) {
+		return kv.ReadTxn(ctx, s, counts, req)
 	})
 }
 
-// read runs f on a snapshot of the newest state.
-func read[T any](m *Machine, f func(*mvcc.Snapshot) (*T, error)) (*T, error) {
+// acquireView returns the newest view with its database acquired: the caller
+// releases the handle.
+func (m *Machine) acquireView() (*view, error) {
 	for {
 		v := m.view.Load()
 		if !v.initialized {
@@ -37,13 +38,23 @@ func read[T any](m *Machine, f func(*mvcc.Snapshot) (*T, error)) (*T, error) {
 		if err != nil {
 			return nil, err
 		}
-		if h != v.handle {
-			h.Release()
-			continue
+		if h == v.handle {
+			return v, nil
 		}
-		s, err := mvcc.NewSnapshot(h.DB(), v.revision)
+		h.Release()
+	}
+}
+
+// read runs f on a snapshot of the newest state.
+func read[T any](m *Machine, f func(*mvcc.Snapshot, *kv.Counts) (*T, error)) (*T, error) {
+	for {
+		v, err := m.acquireView()
 		if err != nil {
-			h.Release()
+			return nil, err
+		}
+		s, err := mvcc.NewSnapshot(v.handle.DB(), v.revision)
+		if err != nil {
+			v.handle.Release()
 			return nil, err
 		}
 		// Loaded after the snapshot was taken, so that it covers whatever the
@@ -53,10 +64,10 @@ func read[T any](m *Machine, f func(*mvcc.Snapshot) (*T, error)) (*T, error) {
 		var resp *T
 		overtaken := compacted > v.revision
 		if !overtaken {
-			resp, err = f(s)
+			resp, err = f(s, v.counts)
 		}
 		err = errors.Join(err, s.Close())
-		h.Release()
+		v.handle.Release()
 		if !overtaken || err != nil {
 			return resp, err
 		}

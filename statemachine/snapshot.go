@@ -3,12 +3,10 @@ package statemachine
 import (
 	"fmt"
 
-	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"raftkv/statemachine/engine"
-	"raftkv/statemachine/keys"
 )
 
 // Checkpoint writes a copy of the state, made of hard links, to dir, which
@@ -36,9 +34,9 @@ func (m *Machine) Checkpoint(dir string) (*raftpb.SnapshotMetadata, error) {
 func (m *Machine) Replace(stagedDir string) error {
 	old := m.view.Load()
 	var next *view
-	var proposers map[uint64]*proposer
+	var r remembered
 	verify := func(h *engine.Handle) (err error) {
-		next, proposers, err = load(h)
+		next, r, err = load(h)
 		switch {
 		case err != nil:
 			return err
@@ -51,39 +49,9 @@ func (m *Machine) Replace(stagedDir string) error {
 		}
 		return nil
 	}
-	if err := m.store.Replace(stagedDir, verify, func() { m.adopt(next, proposers) }); err != nil {
+	if err := m.store.Replace(stagedDir, verify, func() { m.adopt(next, r) }); err != nil {
 		return fmt.Errorf("replacing the state: %w", err)
 	}
+	m.opts.OnCompaction()
 	return nil
-}
-
-// StateHash returns a hash of everything the state holds. It reads all of it:
-// for tests and for checks, not for use under load.
-func (m *Machine) StateHash() (uint64, error) {
-	h, err := m.store.Acquire()
-	if err != nil {
-		return 0, err
-	}
-	defer h.Release()
-	snapshot := h.DB().NewSnapshot()
-	digest := xxhash.New()
-	for _, table := range keys.All() {
-		err = scanTable(snapshot, table, false, func(key, value []byte) error {
-			var lengths effects
-			lengths.numbers(uint64(len(key)), uint64(len(value)))
-			for _, part := range [][]byte{lengths.header, key, value} {
-				if _, err := digest.Write(part); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			break
-		}
-	}
-	if closeErr := snapshot.Close(); err == nil {
-		err = closeErr
-	}
-	return digest.Sum64(), err
 }

@@ -35,6 +35,9 @@ func statePairs() []Pair {
 		{statemachine.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 		{statemachine.ErrValueTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 
+		{statemachine.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+		{statemachine.ErrCorruptAlarm, rpctypes.ErrGRPCCorrupt},
+
 		{statemachine.ErrMemberExists, rpctypes.ErrGRPCMemberExist},
 		{statemachine.ErrMemberRemoved, rpctypes.ErrGRPCMemberNotFound},
 		{statemachine.ErrMemberNotFound, rpctypes.ErrGRPCMemberNotFound},

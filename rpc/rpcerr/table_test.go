@@ -43,6 +43,8 @@ func TestTable(t *testing.T) {
 		{"future", fmt.Errorf("range: %w", statemachine.ErrFutureRevision), codes.OutOfRange, "etcdserver: mvcc: required revision is a future revision"},
 		{"lease", statemachine.ErrLeaseNotFound, codes.NotFound, "etcdserver: requested lease not found"},
 		{"value", statemachine.ErrValueTooLarge, codes.InvalidArgument, "etcdserver: request is too large"},
+		{"no space", statemachine.ErrNoSpace, codes.ResourceExhausted, "etcdserver: mvcc: database space exceeded"},
+		{"corrupt", fmt.Errorf("%w: put", statemachine.ErrCorruptAlarm), codes.DataLoss, "etcdserver: corrupt cluster"},
 		{"canceled", fmt.Errorf("waiting: %w", context.Canceled), codes.Canceled, ""},
 		{"deadline", context.DeadlineExceeded, codes.DeadlineExceeded, "context deadline exceeded"},
 		{"anything else", errors.New("disk on fire"), codes.Unknown, "disk on fire"},

@@ -23,7 +23,16 @@ func (s *Store) NewBatch() (*Batch, error) {
 	if s.closed.Load() {
 		return nil, ErrClosed
 	}
-	return &Batch{store: s, b: s.current.Load().db.NewBatch()}, nil
+	return s.NewBatchFor(s.current.Load())
+}
+
+// NewBatchFor returns an empty batch for a database that the caller has
+// acquired, the live one or one that was replaced meanwhile.
+func (s *Store) NewBatchFor(h *Handle) (*Batch, error) {
+	if err := s.Err(); err != nil {
+		return nil, err
+	}
+	return &Batch{store: s, b: h.db.NewBatch()}, nil
 }
 
 // Set writes a record.

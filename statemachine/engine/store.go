@@ -134,7 +134,7 @@ func (s *Store) openFirst(databases, leftovers, foreign []string, holdsState fun
 }
 
 func (s *Store) errCurrentLost(name string) error {
-	return fmt.Errorf("%w: %s holds %s but its %s file is gone; restore it, or remove this member and add it again with an empty directory",
+	return fmt.Errorf("%w: %s holds %s but its %s file is gone; remove this member and add it again with an empty directory",
 		ErrDirectory, s.opts.Dir, name, fileCurrent)
 }
 

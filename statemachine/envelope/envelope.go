@@ -16,15 +16,23 @@ type Kind uint32
 
 // Kinds are part of the log's format: never reuse a number.
 const (
-	KindPut            Kind = 1 // etcdserverpb.PutRequest
-	KindDeleteRange    Kind = 2 // etcdserverpb.DeleteRangeRequest
-	KindTxn            Kind = 3 // etcdserverpb.TxnRequest
-	KindCompaction     Kind = 4 // etcdserverpb.CompactionRequest
-	KindAppend         Kind = 5 // etcdserverpb.PutRequest whose value is appended
-	KindPublishMember  Kind = 6 // etcdserverpb.Member: name and client URLs of a started member
-	KindClusterVersion Kind = 7 // membershippb.ClusterVersionSetRequest
-	KindMemberChange   Kind = 8 // etcdserverpb.Member, only as the context of a raft configuration change
+	KindPut            Kind = 1  // etcdserverpb.PutRequest
+	KindDeleteRange    Kind = 2  // etcdserverpb.DeleteRangeRequest
+	KindTxn            Kind = 3  // etcdserverpb.TxnRequest
+	KindCompaction     Kind = 4  // etcdserverpb.CompactionRequest
+	KindAppend         Kind = 5  // etcdserverpb.PutRequest whose value is appended
+	KindPublishMember  Kind = 6  // PublishMember: what a started member says of itself
+	KindClusterVersion Kind = 7  // membershippb.ClusterVersionSetRequest
+	KindMemberChange   Kind = 8  // etcdserverpb.Member, only as the context of a raft configuration change
+	KindAlarm          Kind = 9  // etcdserverpb.AlarmRequest: an operator activates or deactivates an alarm
+	KindOwnAlarm       Kind = 10 // etcdserverpb.AlarmRequest: a member activates an alarm of its own, or takes it back
+	KindSessionOpen    Kind = 11 // no body: opens a client session
+	KindSessionClose   Kind = 12 // SessionClose: ends a client session, at its client's wish or because it expired
 )
+
+// CommandsMax bounds the commands of one envelope, so that index<<16 | position
+// names a command for ever.
+const CommandsMax = 1 << 16
 
 // Envelope is the payload of one raft entry: a batch of commands that one
 // member packed.
@@ -34,7 +42,8 @@ type Envelope struct {
 	// boot, from 1. The three name a batch for ever.
 	Proposer, Boot, Batch uint64
 	// ClusterVersion is the version the proposer took the cluster to have,
-	// major<<16 | minor<<8 | patch. It gates new commands.
+	// major<<16 | minor<<8 | patch; 0 while none is set. A binary that does not
+	// know it must not apply the batch.
 	ClusterVersion uint32
 	Commands       []Command
 }
@@ -48,7 +57,7 @@ type Command struct {
 	User         string
 	AuthRevision uint64
 	// Session and Sequence make a retry recognisable; 0 when the client has no
-	// session.
+	// session. They mean nothing in commands about sessions themselves.
 	Session, Sequence uint64
 	// Body is the serialized request; Kind says of which message.
 	Body []byte
@@ -130,6 +139,9 @@ func Decode(data []byte) (Envelope, error) {
 			}
 			e.ClusterVersion = uint32(v)
 		case fieldCommand:
+			if len(e.Commands) == CommandsMax {
+				return fmt.Errorf("%w: more than %d commands", ErrMalformed, CommandsMax)
+			}
 			c, err := decodeCommand(b)
 			if err != nil {
 				return err

@@ -18,10 +18,14 @@ const (
 	Members   Table = 'n' // members of the cluster
 	Removed   Table = 'x' // ids of removed members, for ever
 	Proposers Table = 'd' // which batches of which proposer were applied
+	Alarms    Table = 'a' // alarms by the member that has them
+	Sessions  Table = 's' // sessions of clients with their last results
 )
 
 // All lists the tables in key order.
-func All() []Table { return []Table{Proposers, Keys, Meta, Members, Revisions, Removed} }
+func All() []Table {
+	return []Table{Alarms, Proposers, Keys, Meta, Members, Revisions, Sessions, Removed}
+}
 
 // Revision is one change in the history of the key space: Main counts writing
 // requests, Sub the changes within one.

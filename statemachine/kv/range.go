@@ -60,8 +60,8 @@ func withoutValue(kv *mvcc.KeyValue) *mvccpb.KeyValue {
 }
 
 // Range answers a range request. A revision below 0 reads the newest one, as
-// in etcd.
-func Range(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+// in etcd. counts may be nil.
+func Range(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if len(req.GetKey()) == 0 {
 		return nil, ErrEmptyKey
 	}
@@ -70,26 +70,26 @@ func Range(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest) (*pb.RangeR
 			return nil, err
 		}
 	}
-	return executeRange(ctx, r, req)
+	return executeRange(ctx, r, counts, req)
 }
 
-func executeRange(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequest) (*pb.RangeResponse, error) {
 	revision := req.GetRevision()
 	if revision <= 0 {
 		revision = r.Revision()
 	}
 	resp := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: r.Revision()}}
-	keep := collector(req)
-	err := visitAll(r, req.GetKey(), req.GetRangeEnd(), revision, func(kv *mvcc.KeyValue) (bool, error) {
-		if resp.Count%checkEvery == 0 && ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		resp.Count++
-		if out := keep(kv, len(resp.Kvs)); out != nil {
-			resp.Kvs = append(resp.Kvs, out)
-		}
-		return true, nil
-	})
+	var err error
+	switch {
+	case isPoint(req.GetRangeEnd()):
+		err = executeScan(ctx, r, req, revision, resp)
+	case req.GetCountOnly():
+		resp.Count, err = countSpan(ctx, r, counts, req.GetKey(), req.GetRangeEnd(), revision)
+	case req.GetLimit() > 0 && limitsFirst(req) && !hasFilters(req):
+		err = executePage(ctx, r, counts, req, revision, resp)
+	default:
+		err = executeScan(ctx, r, req, revision, resp)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -108,27 +108,82 @@ func executeRange(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest) (*pb
 	return resp, nil
 }
 
+// executeScan visits every key of the range.
+func executeScan(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest, revision int64, resp *pb.RangeResponse) error {
+	keep := collector(req)
+	return visitAll(r, req.GetKey(), req.GetRangeEnd(), revision, func(kv *mvcc.KeyValue) (bool, error) {
+		if resp.Count%checkEvery == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		resp.Count++
+		if out := keep(kv); out != nil {
+			resp.Kvs = append(resp.Kvs, out)
+		}
+		return true, nil
+	})
+}
+
+// executePage visits the keys up to the limit and one more, and counts the rest
+// only if nobody has counted it before.
+func executePage(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequest, revision int64, resp *pb.RangeResponse) error {
+	limit, keep, full := req.GetLimit(), collector(req), false
+	var last []byte // the last key within the limit
+	err := visitAll(r, req.GetKey(), req.GetRangeEnd(), revision, func(kv *mvcc.KeyValue) (bool, error) {
+		if resp.Count%checkEvery == 0 && ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if full = resp.Count == limit; full {
+			last = resp.Kvs[limit-1].Key
+			resp.Kvs = append(resp.Kvs, keep(kv))
+			return false, nil
+		}
+		resp.Count++
+		resp.Kvs = append(resp.Kvs, keep(kv))
+		return true, nil
+	})
+	if err != nil || !full {
+		return err
+	}
+	rest := append(bytes.Clone(last), 0) // the first key that may follow
+	if total, ok := counts.get(req.GetKey(), req.GetRangeEnd(), revision); ok {
+		resp.Count = total
+		counts.add(rest, req.GetRangeEnd(), revision, total-limit)
+		return nil
+	}
+	n, err := countSpan(ctx, r, counts, rest, req.GetRangeEnd(), revision)
+	resp.Count += n
+	if err == nil {
+		counts.add(req.GetKey(), req.GetRangeEnd(), revision, resp.Count)
+	}
+	return err
+}
+
+func countSpan(ctx context.Context, r mvcc.Reader, counts *Counts, key, rangeEnd []byte, revision int64) (int64, error) {
+	if n, ok := counts.get(key, rangeEnd, revision); ok {
+		return n, nil
+	}
+	n, err := r.Count(spanOf(key, rangeEnd), revision, ctx.Err)
+	if err == nil {
+		counts.add(key, rangeEnd, revision, n)
+	}
+	return n, err
+}
+
 // collector returns a function that gives the answer's form of a key value, or
-// nil for one that is only counted. collected is how many were kept so far.
-func collector(req *pb.RangeRequest) func(kv *mvcc.KeyValue, collected int) *mvccpb.KeyValue {
+// nil for one that is only counted.
+func collector(req *pb.RangeRequest) func(*mvcc.KeyValue) *mvccpb.KeyValue {
 	if req.GetCountOnly() {
-		return func(*mvcc.KeyValue, int) *mvccpb.KeyValue { return nil }
+		return func(*mvcc.KeyValue) *mvccpb.KeyValue { return nil }
 	}
 	form := toProto
 	if req.GetKeysOnly() && req.GetSortTarget() != pb.RangeRequest_VALUE {
 		form = withoutValue
 	}
-	filtered := hasFilters(req)
-	limit := req.GetLimit()
-	if filtered || !limitsFirst(req) {
-		limit = 0 // applies after filtering and sorting
+	if !hasFilters(req) {
+		return form
 	}
-	return func(kv *mvcc.KeyValue, collected int) *mvccpb.KeyValue {
-		// One more than the limit shows that there are more.
-		if limit > 0 && int64(collected) > limit {
-			return nil
-		}
-		if filtered && !passes(kv, req) {
+	return func(kv *mvcc.KeyValue) *mvccpb.KeyValue {
+		if !passes(kv, req) {
 			return nil
 		}
 		return form(kv)

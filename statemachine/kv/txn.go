@@ -84,9 +84,10 @@ func checkTxnRange(r mvcc.Reader, req *pb.RangeRequest) error {
 
 // execution runs a plan. w is nil in a transaction that only reads.
 type execution struct {
-	ctx context.Context
-	r   mvcc.Reader
-	w   *mvcc.Writer
+	ctx    context.Context
+	r      mvcc.Reader
+	counts *Counts // nil in one that writes
+	w      *mvcc.Writer
 }
 
 func (e *execution) run(p *plan) (*pb.TxnResponse, error) {
@@ -118,7 +119,7 @@ func (e *execution) operation(op *pb.RequestOp, next *plan) (*pb.ResponseOp, err
 	out := &pb.ResponseOp{}
 	switch req := op.GetRequest().(type) {
 	case *pb.RequestOp_RequestRange:
-		resp, err := executeRange(e.ctx, e.r, req.RequestRange)
+		resp, err := executeRange(e.ctx, e.r, e.counts, req.RequestRange)
 		if err != nil {
 			return nil, err
 		}
@@ -154,11 +155,11 @@ func Txn(w *mvcc.Writer, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 }
 
 // ReadTxn answers a transaction that only reads.
-func ReadTxn(ctx context.Context, r mvcc.Reader, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+func ReadTxn(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if !IsReadOnly(req) {
 		return nil, ErrNotReadOnly
 	}
-	return transact(&execution{ctx: ctx, r: r}, req)
+	return transact(&execution{ctx: ctx, r: r, counts: counts}, req)
 }
 
 func transact(e *execution, req *pb.TxnRequest) (*pb.TxnResponse, error) {
@@ -188,4 +189,17 @@ func IsReadOnly(req *pb.TxnRequest) bool {
 		}
 	}
 	return true
+}
+
+// Grows tells whether any operation of a transaction, whichever branch it
+// takes, may make the key space larger.
+func Grows(req *pb.TxnRequest) bool {
+	for _, branch := range [][]*pb.RequestOp{req.GetSuccess(), req.GetFailure()} {
+		for _, op := range branch {
+			if op.GetRequestPut() != nil || Grows(op.GetRequestTxn()) {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -14,12 +14,17 @@ import (
 // of versions.
 const stepsMax = 4
 
+// checkEvery is how many keys are counted between two looks at whether anybody
+// still waits.
+const checkEvery = 4096
+
 // cursor reads versions from an iterator over the keys table. The zero value
 // is ready; its buffers are reused.
 type cursor struct {
 	it       *pebble.Iterator
 	revision int64
 	end      []byte // user key; nil: none
+	bare     bool   // kv has nothing but its key and revision
 	kv       KeyValue
 	key      []byte // backs kv.Key
 	seekKey  []byte
@@ -42,9 +47,28 @@ func (c *cursor) get(it *pebble.Iterator, key []byte, revision int64) (KeyValue,
 
 // seek positions the cursor at the first key of span.
 func (c *cursor) seek(it *pebble.Iterator, span Span, revision int64) (bool, error) {
-	c.it, c.end, c.revision = it, span.End, revision
+	c.it, c.end, c.revision, c.bare = it, span.End, revision, false
+	return c.first(span)
+}
+
+// count counts the keys of span, and calls check from time to time.
+func (c *cursor) count(it *pebble.Iterator, span Span, revision int64, check func() error) (n int64, err error) {
+	c.it, c.end, c.revision, c.bare = it, span.End, revision, true
+	for ok, err := c.first(span); ; ok, err = c.next() {
+		if err != nil || !ok {
+			return n, err
+		}
+		if n++; n%checkEvery == 0 {
+			if err := check(); err != nil {
+				return n, err
+			}
+		}
+	}
+}
+
+func (c *cursor) first(span Span) (bool, error) {
 	c.seekKey = keys.AppendPrefix(c.seekKey[:0], span.Start)
-	return c.settle(it.SeekGE(c.seekKey))
+	return c.settle(c.it.SeekGE(c.seekKey))
 }
 
 // next positions the cursor at the next key.
@@ -98,7 +122,7 @@ func (c *cursor) settle(valid bool) (bool, error) {
 		}
 		c.key = append(c.key[:0], key...)
 		c.kv = KeyValue{Key: c.key, Revision: rev}
-		found, err := decodeValue(c.it, &c.kv)
+		found, err := c.value()
 		if err != nil || found {
 			return found, err
 		}
@@ -108,6 +132,16 @@ func (c *cursor) settle(valid bool) (bool, error) {
 		}
 	}
 	return false, wrapRead(c.it.Error())
+}
+
+// value reads the value the iterator stands at into kv, or only tells whether
+// there is one.
+func (c *cursor) value() (found bool, err error) {
+	if !c.bare {
+		return decodeValue(c.it, &c.kv)
+	}
+	data, err := c.it.ValueAndErr()
+	return err == nil && !isTombstone(data), wrapRead(err)
 }
 
 func decodeKey(key []byte) ([]byte, keys.Revision, error) {

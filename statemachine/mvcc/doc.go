@@ -2,7 +2,9 @@
 // any revision that is not compacted, and written one transaction at a time.
 //
 // It deliberately knows no requests of etcd's API (package kv), no log, no
-// leases, and does not decide when old versions are removed.
+// leases, and does not decide when old versions are removed: Sweep removes what
+// a compaction made unreadable, a bounded piece at a time. Hasher computes etcd's
+// hash of the key space from our records.
 //
 // Two tables hold it:
 //
@@ -21,7 +23,10 @@
 //     everything it wrote, so that a batch of many transactions sees what the
 //     same transactions would see one by one.
 //  3. Every change is told to the Writer's Recorder, in order.
-//  4. No result depends on map order, a clock or how changes were batched
+//  4. A version and its record in the revisions table are written together and
+//     removed together; a read at or above the compacted revision sees the same
+//     before, during and after a sweep.
+//  5. No result depends on map order, a clock or how changes were batched
 //     (invariant 4 of the design).
 //
 // # Goroutines and locks

@@ -67,8 +67,9 @@ func (o *overlay) reset() {
 
 func (o *overlay) get(key []byte) *node { return o.nodes[string(key)] }
 
-// add records a version newer than all before it. n is the node of key, or nil.
-func (o *overlay) add(n *node, key []byte, v version) {
+// add records a version newer than all before it. n is the node of key, or nil;
+// the node is returned.
+func (o *overlay) add(n *node, key []byte, v version) *node {
 	if n == nil {
 		if len(o.slab) == 0 {
 			o.slab = make([]node, slabNodes)
@@ -78,11 +79,12 @@ func (o *overlay) add(n *node, key []byte, v version) {
 		n.newest = v
 		o.nodes[n.key] = n
 		o.pending = append(o.pending, n)
-		return
+		return n
 	}
 	old := n.newest
 	v.older = &old
 	n.newest = v
+	return n
 }
 
 // seek returns the nodes with keys from start, in order.

@@ -21,6 +21,9 @@ type Reader interface {
 	// Scan calls visit for every key in span that existed at revision, in key
 	// order, until visit returns false. visit must not write.
 	Scan(span Span, revision int64, visit func(*KeyValue) (more bool, err error)) error
+	// Count counts the keys in span that existed at revision, without reading
+	// their values. It calls check from time to time and stops at its error.
+	Count(span Span, revision int64, check func() error) (int64, error)
 }
 
 // Span is the user keys from Start to before End; a nil End is the end of the
@@ -104,6 +107,14 @@ func (s *Snapshot) Scan(span Span, revision int64, visit func(*KeyValue) (bool, 
 			return err
 		}
 	}
+}
+
+// Count implements Reader.
+func (s *Snapshot) Count(span Span, revision int64, check func() error) (int64, error) {
+	if span.empty() {
+		return 0, nil
+	}
+	return s.cursor.count(s.it, span, revision, check)
 }
 
 // Close releases the snapshot.

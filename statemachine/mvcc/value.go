@@ -43,6 +43,8 @@ const (
 	tagTombstone = 2
 )
 
+func isTombstone(data []byte) bool { return len(data) == 1 && data[0] == tagTombstone }
+
 func uvarintLen(v uint64) int {
 	n := 1
 	for ; v >= 0x80; v >>= 7 {
@@ -69,7 +71,7 @@ func (kv *KeyValue) encode(dst []byte) {
 // decode fills everything but Key and Revision. Value aliases data. It reports
 // false for a tombstone.
 func (kv *KeyValue) decode(data []byte) (exists bool, err error) {
-	if len(data) == 1 && data[0] == tagTombstone {
+	if isTombstone(data) {
 		return false, nil
 	}
 	if len(data) == 0 || data[0] != tagValue {

@@ -32,8 +32,12 @@ type Writer struct {
 	// transaction that ended, changes counts those of the open one.
 	base, revision, compacted int64
 	changes                   uint32
+	// written is the size of the records of the batch, see WrittenBytes.
+	written int64
 
 	overlay overlay
+	heads   heads            // of the database headsOf, and what the batch wrote
+	headsOf pebble.Reader    // another one makes heads start anew
 	it      *pebble.Iterator // of the database; nil until something is read
 	cursor  cursor
 }
@@ -42,9 +46,16 @@ type Writer struct {
 func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, revision, compacted int64) {
 	w.db, w.batch, w.recorder = db, batch, recorder
 	w.base, w.revision, w.compacted = revision, revision, compacted
-	w.changes = 0
+	w.changes, w.written = 0, 0
 	w.overlay.reset()
+	if db != w.headsOf {
+		w.headsOf = db
+		w.heads.reset()
+	}
 }
+
+// Written is the size of the records that the batch adds to the key space.
+func (w *Writer) Written() int64 { return w.written }
 
 // Finish ends the batch and lets go of the database and of what was written;
 // the caller commits the batch. It is called after an error too.
@@ -98,14 +109,14 @@ func (w *Writer) Compact(revision int64) error {
 // unchanged until the batch ends.
 func (w *Writer) Put(key, value []byte, lease int64) error {
 	n := w.overlay.get(key)
-	prev, exists, err := w.current(n, key)
+	prev, err := w.head(n, key)
 	if err != nil {
 		return err
 	}
-	kv := KeyValue{Key: key, Value: value, Lease: lease, Revision: w.nextRevision(), Version: 1}
+	kv := KeyValue{Key: key, Value: value, Lease: lease, Revision: w.nextRevision(), Version: prev.version + 1}
 	kv.CreateRevision = kv.Revision.Main
-	if exists {
-		kv.CreateRevision, kv.Version = prev.CreateRevision, prev.Version+1
+	if prev.version > 0 {
+		kv.CreateRevision = prev.createRevision
 	}
 	err = w.batch.SetInPlace(keys.VersionLen(key, kv.Revision), kv.encodedLen(), func(k, v []byte) {
 		keys.AppendVersion(k[:0], key, kv.Revision)
@@ -114,10 +125,11 @@ func (w *Writer) Put(key, value []byte, lease int64) error {
 	if err != nil {
 		return err
 	}
-	w.overlay.add(n, key, version{revision: kv.Revision, createRevision: kv.CreateRevision,
+	n = w.overlay.add(n, key, version{revision: kv.Revision, createRevision: kv.CreateRevision,
 		version: kv.Version, lease: lease, value: value})
+	w.heads.put(n.key, head{createRevision: kv.CreateRevision, version: kv.Version})
 	w.recorder.RecordPut(&kv)
-	return w.changed(key, kv.Revision)
+	return w.changed(key, kv.Revision, kv.encodedLen())
 }
 
 // Delete writes a tombstone for key, which exists, in the open transaction.
@@ -130,30 +142,40 @@ func (w *Writer) Delete(key []byte) error {
 	if err != nil {
 		return err
 	}
-	w.overlay.add(w.overlay.get(key), key, version{revision: rev, tombstone: true})
+	n := w.overlay.add(w.overlay.get(key), key, version{revision: rev, tombstone: true})
+	w.heads.put(n.key, head{})
 	w.recorder.RecordDelete(key, rev)
-	return w.changed(key, rev)
+	return w.changed(key, rev, 1)
 }
 
 func (w *Writer) nextRevision() keys.Revision {
 	return keys.Revision{Main: w.revision + 1, Sub: w.changes}
 }
 
-// changed completes a change by its record in the revisions table.
-func (w *Writer) changed(key []byte, rev keys.Revision) error {
+// changed completes a change, whose version has a value of valueLen bytes, by
+// its record in the revisions table.
+func (w *Writer) changed(key []byte, rev keys.Revision, valueLen int) error {
 	w.changes++
+	w.written += WrittenBytes(key, rev, valueLen)
 	return w.batch.SetInPlace(keys.RevisionLen, len(key), func(k, v []byte) {
 		keys.AppendRevision(k[:0], rev)
 		copy(v, key)
 	})
 }
 
-// current returns the newest version of key, whose node is n.
-func (w *Writer) current(n *node, key []byte) (KeyValue, bool, error) {
+// head returns the head of key, whose node is n.
+func (w *Writer) head(n *node, key []byte) (head, error) {
 	if n != nil {
-		return n.newest.keyValue(key), !n.newest.tombstone, nil
+		return head{createRevision: n.newest.createRevision, version: n.newest.version}, nil
 	}
-	return w.stored(key, w.base)
+	if known, ok := w.heads.get(key); ok {
+		return known, nil
+	}
+	kv, exists, err := w.stored(key, w.base)
+	if err != nil || !exists {
+		return head{}, err
+	}
+	return head{createRevision: kv.CreateRevision, version: kv.Version}, nil
 }
 
 // stored reads a key from the database.
@@ -222,6 +244,15 @@ func (w *Writer) Scan(span Span, revision int64, visit func(*KeyValue) (bool, er
 		}
 	}
 	return err
+}
+
+// Count implements Reader.
+func (w *Writer) Count(span Span, revision int64, check func() error) (n int64, err error) {
+	err = w.Scan(span, revision, func(*KeyValue) (bool, error) {
+		n++
+		return true, check()
+	})
+	return n, err
 }
 
 // writtenSpan walks the overlay's keys of a span that had a version at a

@@ -1,0 +1,34 @@
+package statemachine
+
+import (
+	"slices"
+
+	"raftkv/statemachine/keys"
+)
+
+// Record is one of a table.
+type Record struct{ Key, Value []byte }
+
+// Records returns all records of a table.
+func (m *Machine) Records(t keys.Table) (out []Record, err error) {
+	h, err := m.store.Acquire()
+	if err != nil {
+		return nil, err
+	}
+	defer h.Release()
+	err = scanTable(h.DB(), t, false, func(key, value []byte) error {
+		out = append(out, Record{slices.Clone(key), slices.Clone(value)})
+		return nil
+	})
+	return out, err
+}
+
+// SetSessionsMax changes how many sessions there may be, until the next Open
+// or Replace.
+func (m *Machine) SetSessionsMax(n int) { m.sessions.max = n }
+
+// Refused tells whether a session records a refusal as such.
+func Refused(err error) bool {
+	r, recordErr := recordResult(err)
+	return recordErr == nil && r.form == resultRefusal
+}

@@ -1,0 +1,188 @@
+package mvcc
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/protobuf/proto"
+
+	"raftkv/statemachine/keys"
+)
+
+// Hasher computes etcd's hash of the key space: CRC-32 (Castagnoli) over the
+// name of etcd's bucket, then key and value of every record of it, as etcd
+// writes them, in the order of revisions up to Revision.
+//
+// Of the records at or below Compacted, etcd counts those alone that it would
+// keep if it compacted at Revision now, namely the versions that are current
+// then; but if there is none at all, everything that its compaction at
+// Compacted left. A tombstone of Compacted never counts.
+type Hasher struct {
+	Compacted, Revision int64
+	// ForCompaction: Revision is being compacted, and Compacted is the revision
+	// compacted before. A tombstone of Revision is then one of the records kept.
+	ForCompaction bool
+
+	started bool
+	keeps   bool // a compaction at Revision would keep anything
+	sum     uint32
+	next    keys.Revision
+	buf     []byte
+	seekKey []byte
+}
+
+// bucket is the name of etcd's bucket of versions.
+const bucket = "key"
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Sum returns the hash once Step has reported that it is complete.
+func (h *Hasher) Sum() uint32 { return h.sum }
+
+// Step hashes up to limit records and reports whether that were all. Versions
+// above Compacted must all be there; db may differ from call to call in what
+// is removed at and below it.
+func (h *Hasher) Step(db pebble.Reader, limit int) (done bool, err error) {
+	if !h.started {
+		if err := h.start(db); err != nil {
+			return false, err
+		}
+	}
+	if h.Revision < FirstRevision {
+		return true, nil
+	}
+	changes, done, err := readChanges(db, h.next, h.Revision, limit)
+	if err != nil || len(changes) == 0 {
+		return done, err
+	}
+	it, err := newIterator(db)
+	if err != nil {
+		return false, err
+	}
+	for _, c := range changes {
+		if err = h.change(it, c); err != nil {
+			break
+		}
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return false, fmt.Errorf("hashing up to revision %d: %w", h.Revision, err)
+	}
+	h.next = nextRevision(changes[len(changes)-1].revision)
+	return done, nil
+}
+
+func (h *Hasher) start(db pebble.Reader) error {
+	h.started = true
+	h.sum = crc32.Update(0, castagnoli, []byte(bucket))
+	h.next = keys.Revision{Main: FirstRevision}
+	if h.Revision < FirstRevision {
+		return nil
+	}
+	s, err := NewSnapshot(db, h.Revision)
+	if err != nil {
+		return err
+	}
+	err = s.Scan(Span{}, h.Revision, func(*KeyValue) (bool, error) {
+		h.keeps = true
+		return false, nil
+	})
+	if err := errors.Join(err, s.Close()); err != nil || h.keeps || !h.ForCompaction {
+		return err
+	}
+	h.keeps, err = holdsTombstone(db, h.Revision)
+	return err
+}
+
+// holdsTombstone tells whether main revision main deleted a key and did not
+// write it again.
+func holdsTombstone(db pebble.Reader, main int64) (found bool, err error) {
+	const chunk = 1000
+	from, all := keys.Revision{Main: main}, false
+	for !all && !found && err == nil {
+		var changes []change
+		if changes, all, err = readChanges(db, from, main, chunk); err != nil || len(changes) == 0 {
+			return false, err
+		}
+		var it *pebble.Iterator
+		if it, err = newIterator(db); err != nil {
+			return false, err
+		}
+		var c cursor
+		for i := 0; i < len(changes) && !found && err == nil; i++ {
+			var exists bool
+			_, exists, err = c.get(it, changes[i].key, main)
+			found = !exists
+		}
+		err = errors.Join(err, it.Close())
+		from = nextRevision(changes[len(changes)-1].revision)
+	}
+	return found, err
+}
+
+// change hashes one record, unless etcd skips it.
+func (h *Hasher) change(it *pebble.Iterator, c change) error {
+	if c.revision.Main > h.Compacted {
+		return h.exactly(it, c)
+	}
+	current := h.Revision
+	if !h.keeps {
+		current = h.Compacted
+	}
+	kv, found, err := h.read(it, c.key, keys.AppendSeek(h.seekKey[:0], c.key, current))
+	if err != nil || kv.Revision != c.revision || !found {
+		return err
+	}
+	return h.add(&kv, true)
+}
+
+// exactly hashes the record of a version that must be there.
+func (h *Hasher) exactly(it *pebble.Iterator, c change) error {
+	kv, found, err := h.read(it, c.key, keys.AppendVersion(h.seekKey[:0], c.key, c.revision))
+	if err != nil {
+		return err
+	}
+	if kv.Revision != c.revision {
+		return fmt.Errorf("%w: no version of %.64q at revision %v", ErrCorrupt, c.key, c.revision)
+	}
+	return h.add(&kv, found)
+}
+
+// read reads the first version of key at or behind seekKey; it has no revision
+// if there is none, and found is false for a tombstone.
+func (h *Hasher) read(it *pebble.Iterator, key, seekKey []byte) (kv KeyValue, found bool, err error) {
+	h.seekKey = seekKey
+	if !it.SeekPrefixGE(seekKey) {
+		return kv, false, wrapRead(it.Error())
+	}
+	kv.Key = key
+	if _, kv.Revision, err = decodeKey(it.Key()); err != nil {
+		return kv, false, err
+	}
+	found, err = decodeValue(it, &kv)
+	return kv, found, err
+}
+
+// add hashes a record in etcd's form: the key is main revision, '_', sub
+// revision and, for a tombstone, 't'; the value a mvccpb.KeyValue.
+func (h *Hasher) add(kv *KeyValue, exists bool) (err error) {
+	rev := kv.Revision
+	h.buf = binary.BigEndian.AppendUint64(h.buf[:0], uint64(rev.Main))
+	h.buf = append(h.buf, '_')
+	h.buf = binary.BigEndian.AppendUint64(h.buf, uint64(rev.Sub))
+	record := mvccpb.KeyValue{Key: kv.Key}
+	if exists {
+		record.Value, record.Lease = kv.Value, kv.Lease
+		record.CreateRevision, record.ModRevision, record.Version = kv.CreateRevision, rev.Main, kv.Version
+	} else {
+		h.buf = append(h.buf, 't')
+	}
+	if h.buf, err = (proto.MarshalOptions{}).MarshalAppend(h.buf, &record); err != nil {
+		return fmt.Errorf("encoding a key value: %w", err)
+	}
+	h.sum = crc32.Update(h.sum, castagnoli, h.buf)
+	return nil
+}

@@ -1,0 +1,265 @@
+package mvcc
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"raftkv/statemachine/keys"
+)
+
+// SweepBatch takes the removals of a sweep.
+type SweepBatch interface {
+	Delete(key []byte) error
+}
+
+// Sweep removes what a compaction at revision Target made unreadable: of every
+// key, all versions at or below Target but the newest of them, and that one
+// too if it is a tombstone. A tombstone of Target itself stays: whoever watches
+// from Target on has to learn of it.
+//
+// Since is the Target of the sweep before: below it every key has one version
+// at most, so only keys that changed since then are looked at.
+type Sweep struct {
+	Since, Target int64
+	// Next is where the sweep goes on.
+	Next keys.Revision
+}
+
+// Swept is what a step of a sweep removed.
+type Swept struct {
+	Versions int
+	// Bytes is the size of the records removed, as WrittenBytes counts them.
+	Bytes int64
+}
+
+// Start returns where a sweep begins.
+func (s *Sweep) Start() keys.Revision { return keys.Revision{Main: max(s.Since, FirstRevision)} }
+
+// Step looks at up to limit changes, puts the removals into batch and moves
+// Next. It reports whether the sweep is complete. db must not change during
+// the call.
+func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swept, done bool, err error) {
+	changes, done, err := readChanges(db, s.Next, s.Target, limit)
+	if err != nil || len(changes) == 0 {
+		return removed, done, err
+	}
+	last := changes[len(changes)-1].revision
+	it, err := newIterator(db)
+	if err != nil {
+		return removed, false, err
+	}
+	step := sweepStep{sweep: s, it: it, batch: batch}
+	// In the order of the table, newest first, neighbours are read with one
+	// seek, and every seek goes forward.
+	slices.SortFunc(changes, func(a, b change) int {
+		if c := bytes.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return compareRevisions(b.revision, a.revision)
+	})
+	for len(changes) > 0 && err == nil {
+		n := 1
+		for n < len(changes) && bytes.Equal(changes[n].key, changes[0].key) {
+			n++
+		}
+		err = step.key(changes[:n])
+		changes = changes[n:]
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return removed, false, fmt.Errorf("sweeping up to revision %d: %w", s.Target, err)
+	}
+	s.Next = nextRevision(last)
+	return step.removed, done, nil
+}
+
+func compareRevisions(a, b keys.Revision) int {
+	switch {
+	case a == b:
+		return 0
+	case a.Main < b.Main || (a.Main == b.Main && a.Sub < b.Sub):
+		return -1
+	}
+	return 1
+}
+
+func nextRevision(r keys.Revision) keys.Revision {
+	if r.Sub == math.MaxUint32 {
+		return keys.Revision{Main: r.Main + 1}
+	}
+	return keys.Revision{Main: r.Main, Sub: r.Sub + 1}
+}
+
+// change is a record of the revisions table.
+type change struct {
+	revision keys.Revision
+	key      []byte
+}
+
+// readChanges returns up to limit changes from revision from to the end of
+// main revision last, and whether those are all.
+func readChanges(db pebble.Reader, from keys.Revision, last int64, limit int) (changes []change, all bool, err error) {
+	it, err := db.NewIter(&pebble.IterOptions{
+		LowerBound: keys.AppendRevision(nil, from),
+		UpperBound: keys.AppendRevision(nil, keys.Revision{Main: last + 1}),
+	})
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the revisions: %w", err)
+	}
+	all = true
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		if len(changes) == limit {
+			all = false
+			break
+		}
+		var c change
+		var value []byte
+		if c.revision, err = keys.DecodeRevision(it.Key()); err != nil {
+			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
+			break
+		}
+		if value, err = it.ValueAndErr(); err == nil {
+			c.key = bytes.Clone(value)
+			changes = append(changes, c)
+		}
+	}
+	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
+		return nil, false, fmt.Errorf("reading the revisions: %w", err)
+	}
+	return changes, all, nil
+}
+
+// sweepStep is one step under way.
+type sweepStep struct {
+	sweep   *Sweep
+	it      *pebble.Iterator // over the keys table
+	batch   SweepBatch
+	removed Swept
+	seekKey []byte
+	rev     []byte
+}
+
+// key handles changes of one key, newest first.
+func (s *sweepStep) key(changes []change) error {
+	key := changes[0].key
+	newest, found, err := s.seek(key, s.sweep.Target)
+	if err != nil {
+		return err
+	}
+	if !found {
+		return s.missing(changes[0])
+	}
+	if newest == changes[0].revision {
+		if err := s.newest(changes[0]); err != nil {
+			return err
+		}
+		if len(changes) > 1 && !s.it.Next() {
+			return errors.Join(s.missing(changes[1]), s.it.Error())
+		}
+	} else if err := s.seekExactly(changes[0]); err != nil {
+		return err
+	}
+	for i, c := range changes {
+		if c.revision == newest {
+			continue
+		}
+		// Mostly the next one.
+		if _, at, err := decodeKey(s.it.Key()); err != nil {
+			return err
+		} else if at != c.revision {
+			if err := s.seekExactly(c); err != nil {
+				return err
+			}
+		}
+		if err := s.remove(c); err != nil {
+			return err
+		}
+		if i+1 < len(changes) && !s.it.Next() {
+			return errors.Join(s.missing(changes[i+1]), s.it.Error())
+		}
+	}
+	if newest == changes[0].revision {
+		return s.older(key)
+	}
+	return nil
+}
+
+// newest handles the newest version at Target, at which the iterator stands.
+func (s *sweepStep) newest(c change) error {
+	value, err := s.it.ValueAndErr()
+	if err != nil {
+		return wrapRead(err)
+	}
+	if isTombstone(value) && c.revision.Main < s.sweep.Target {
+		return s.remove(c)
+	}
+	return nil
+}
+
+// older removes what the sweeps before had to keep of a key that has a newer
+// version now.
+func (s *sweepStep) older(key []byte) error {
+	last := s.sweep.Start().Main - 1
+	if last < FirstRevision {
+		return nil
+	}
+	at, valid, err := s.seek(key, last)
+	for valid && err == nil {
+		if err = s.remove(change{revision: at, key: key}); err != nil {
+			return err
+		}
+		if valid = s.it.Next(); valid {
+			_, at, err = decodeKey(s.it.Key())
+		}
+	}
+	return errors.Join(err, wrapRead(s.it.Error()))
+}
+
+// seek moves to the newest version of key at or below main revision main.
+func (s *sweepStep) seek(key []byte, main int64) (keys.Revision, bool, error) {
+	s.seekKey = keys.AppendSeek(s.seekKey[:0], key, main)
+	if !s.it.SeekPrefixGE(s.seekKey) {
+		return keys.Revision{}, false, wrapRead(s.it.Error())
+	}
+	_, at, err := decodeKey(s.it.Key())
+	return at, err == nil, err
+}
+
+func (s *sweepStep) seekExactly(c change) error {
+	s.seekKey = keys.AppendVersion(s.seekKey[:0], c.key, c.revision)
+	if !s.it.SeekPrefixGE(s.seekKey) {
+		return errors.Join(s.missing(c), s.it.Error())
+	}
+	_, at, err := decodeKey(s.it.Key())
+	if err == nil && at != c.revision {
+		err = s.missing(c)
+	}
+	return err
+}
+
+func (s *sweepStep) missing(c change) error {
+	return fmt.Errorf("%w: no version of %.64q at revision %v", ErrCorrupt, c.key, c.revision)
+}
+
+// remove removes the version the iterator stands at, with its record in the
+// revisions table.
+func (s *sweepStep) remove(c change) error {
+	value, err := s.it.ValueAndErr()
+	if err != nil {
+		return wrapRead(err)
+	}
+	s.removed.Versions++
+	s.removed.Bytes += WrittenBytes(c.key, c.revision, len(value))
+	s.rev = keys.AppendRevision(s.rev[:0], c.revision)
+	return errors.Join(s.batch.Delete(s.it.Key()), s.batch.Delete(s.rev))
+}
+
+// WrittenBytes is what one version takes: its own record and the one in the
+// revisions table, before compression.
+func WrittenBytes(key []byte, rev keys.Revision, valueLen int) int64 {
+	return int64(keys.VersionLen(key, rev) + valueLen + keys.RevisionLen + len(key))
+}
