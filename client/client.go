@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"time"
@@ -11,13 +12,17 @@ import (
 
 // Config says where a Client connects to.
 type Config struct {
-	// Endpoints are tried in this order: host:port or http://host:port.
+	// Endpoints are tried in this order: host:port, http://host:port or
+	// https://host:port.
 	Endpoints []string
 	// Fallback endpoints are asked only while none of Endpoints can be reached.
 	Fallback []string
 	// DialTimeout bounds one attempt to connect, HTTP/2 handshake included.
 	// 0 means 1 s.
 	DialTimeout time.Duration
+	// TLS secures endpoints with https, and those without a scheme. Nil: https
+	// trusts what the machine trusts, no scheme means plain text.
+	TLS *tls.Config
 }
 
 // EnsureDefaults fills in what was left out.
@@ -49,6 +54,7 @@ func (c *Config) Validate() error {
 // Client talks to one cluster through several endpoints.
 type Client struct {
 	dialTimeout time.Duration
+	tls         *tls.Config
 	primary     []*endpoint
 	fallback    []*endpoint
 	// pause waits before the list of endpoints is tried again; it returns early
@@ -63,7 +69,7 @@ func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("client configuration: %w", err)
 	}
-	c := &Client{dialTimeout: cfg.DialTimeout, pause: pause}
+	c := &Client{dialTimeout: cfg.DialTimeout, tls: cfg.TLS, pause: pause}
 	var err error
 	if c.primary, err = c.connections(cfg.Endpoints); err == nil {
 		c.fallback, err = c.connections(cfg.Fallback)
@@ -77,7 +83,7 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) connections(addresses []string) ([]*endpoint, error) {
 	var list []*endpoint
 	for _, s := range addresses {
-		e, err := newEndpoint(s, c.dialTimeout)
+		e, err := newEndpoint(s, c.dialTimeout, c.tls)
 		if err != nil {
 			return list, err
 		}

@@ -36,14 +36,14 @@ func (c *Client) Members(ctx context.Context, linearizable bool) (*pb.MemberList
 // the last index is taken to be the commit index, and a candidate cannot be
 // told from a follower.
 func (c *Client) StatusAt(ctx context.Context, address string) (*kvpb.StatusResponse, error) {
-	address, err := ParseEndpoint(address)
+	host, err := ParseEndpoint(address)
 	if err != nil {
 		return nil, err
 	}
 	all := slices.Concat(c.primary, c.fallback)
-	i := slices.IndexFunc(all, func(e *endpoint) bool { return e.address == address })
+	i := slices.IndexFunc(all, func(e *endpoint) bool { return e.address == host })
 	if i < 0 {
-		e, err := newEndpoint(address, c.dialTimeout)
+		e, err := newEndpoint(address, c.dialTimeout, c.tls)
 		if err != nil {
 			return nil, err
 		}

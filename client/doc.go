@@ -8,7 +8,7 @@
 //
 // What it deliberately does not do: it keeps no session, so it never repeats a
 // write whose outcome it does not know; it does not pipeline, balance load or
-// remember which endpoint answered last; it speaks no TLS.
+// remember which endpoint answered last. It reads no certificate files.
 //
 // # What callers can rely on
 //

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"math"
 	"net"
@@ -13,33 +14,52 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/stats"
 )
 
-// ParseEndpoint reads host:port or http://host:port and returns host:port.
+// ParseEndpoint reads host:port, http://host:port or https://host:port and
+// returns host:port.
 func ParseEndpoint(s string) (string, error) {
-	address := s
+	_, address, err := splitEndpoint(s)
+	return address, err
+}
+
+// splitEndpoint also returns the scheme, "" if there is none.
+func splitEndpoint(s string) (scheme, address string, err error) {
+	address = s
 	if strings.Contains(s, "://") {
 		u, err := url.Parse(s)
 		switch {
 		case err != nil:
-			return "", fmt.Errorf("endpoint %q: %w", s, err)
-		case u.Scheme != "http":
-			return "", fmt.Errorf("endpoint %q: scheme %q is not supported, use host:port or http://host:port", s, u.Scheme)
+			return "", "", fmt.Errorf("endpoint %q: %w", s, err)
+		case u.Scheme != "http" && u.Scheme != "https":
+			return "", "", fmt.Errorf("endpoint %q: scheme %q is not supported, use host:port, http://host:port or https://host:port", s, u.Scheme)
 		case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-			return "", fmt.Errorf("endpoint %q: only a host and a port may be given", s)
+			return "", "", fmt.Errorf("endpoint %q: only a host and a port may be given", s)
 		}
-		address = u.Host
+		scheme, address = u.Scheme, u.Host
 	}
 	host, port, err := net.SplitHostPort(address)
 	if err != nil || host == "" || strings.ContainsAny(host, " /@") {
-		return "", fmt.Errorf("endpoint %q: want host:port or http://host:port", s)
+		return "", "", fmt.Errorf("endpoint %q: want host:port or http://host:port", s)
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-		return "", fmt.Errorf("endpoint %q: port %q is not a number from 1 to 65535", s, port)
+		return "", "", fmt.Errorf("endpoint %q: port %q is not a number from 1 to 65535", s, port)
 	}
-	return address, nil
+	return scheme, address, nil
+}
+
+// credentialsFor chooses between TLS and plain text.
+func credentialsFor(scheme string, config *tls.Config) credentials.TransportCredentials {
+	switch {
+	case scheme == "http", scheme == "" && config == nil:
+		return insecure.NewCredentials()
+	case config == nil:
+		config = &tls.Config{MinVersion: tls.VersionTLS12}
+	}
+	return credentials.NewTLS(config)
 }
 
 // endpoint is one address and the connection to it.
@@ -49,15 +69,15 @@ type endpoint struct {
 }
 
 // newEndpoint prepares a connection that gRPC makes when it is first used.
-func newEndpoint(s string, dialTimeout time.Duration) (*endpoint, error) {
-	address, err := ParseEndpoint(s)
+func newEndpoint(s string, dialTimeout time.Duration, config *tls.Config) (*endpoint, error) {
+	scheme, address, err := splitEndpoint(s)
 	if err != nil {
 		return nil, err
 	}
 	// passthrough leaves name resolution to the dialer, which tries all
 	// addresses of a name within one attempt and one time limit.
 	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(credentialsFor(scheme, config)),
 		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", address)
 		}),

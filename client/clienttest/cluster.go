@@ -11,6 +11,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
 
 	"raftkv/rpc/kvstream/kvpb"
 )
@@ -32,6 +34,8 @@ type Options struct {
 	WithoutNative bool
 	// ClusterID is used if it is not 0.
 	ClusterID uint64
+	// Credentials secure the members. Default: plain text.
+	Credentials credentials.TransportCredentials
 	// Index is the raft index that the members start at; each write adds one.
 	Index uint64
 }
@@ -58,7 +62,7 @@ func Start(t testing.TB, o Options) *Cluster {
 	}
 	c.mu.index = o.Index
 	for i := range max(1, o.Members) {
-		m, err := c.startMember(i, o.WithoutNative)
+		m, err := c.startMember(i, o)
 		if err != nil {
 			t.Fatalf("starting fake member %d: %v", i+1, err)
 		}
@@ -131,7 +135,7 @@ type Member struct {
 	}
 }
 
-func (c *Cluster) startMember(i int, withoutNative bool) (*Member, error) {
+func (c *Cluster) startMember(i int, o Options) (*Member, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listening: %w", err)
@@ -139,8 +143,13 @@ func (c *Cluster) startMember(i int, withoutNative bool) (*Member, error) {
 	m := &Member{cluster: c, id: FirstMemberID + uint64(i), address: l.Addr().String(), served: make(chan struct{})}
 	m.mu.name = strconv.Itoa(i + 1)
 	m.mu.clientURLs = []string{"http://" + m.address}
-	m.server = grpc.NewServer(grpc.UnaryInterceptor(m.serve), grpc.WaitForHandlers(true))
-	if !withoutNative {
+	if o.Credentials == nil {
+		o.Credentials = insecure.NewCredentials()
+	} else {
+		m.mu.clientURLs = []string{"https://" + m.address}
+	}
+	m.server = grpc.NewServer(grpc.Creds(o.Credentials), grpc.UnaryInterceptor(m.serve), grpc.WaitForHandlers(true))
+	if !o.WithoutNative {
 		kvpb.RegisterNativeServer(m.server, &native{m: m})
 	}
 	pb.RegisterKVServer(m.server, &kv{m: m})

@@ -186,13 +186,18 @@ func TestEndpointsByDefault(t *testing.T) {
 		{env: "a:1", args: []string{"--endpoints=c:3"}, endpoints: []string{"c:3"}},
 		{env: "a:1", args: []string{"--endpoints="}, endpoints: []string{""}},
 	} {
-		link := &connection{getenv: func(string) string { return tc.env }}
+		link := &connection{getenv: func(name string) string {
+			if name == endpointsVariable {
+				return tc.env
+			}
+			return ""
+		}}
 		root := newRoot(&verb.Session{}, link)
 		if err := root.ParseFlags(tc.args); err != nil {
 			t.Fatal(err)
 		}
-		if cfg := link.config(); !slices.Equal(cfg.Endpoints, tc.endpoints) || !slices.Equal(cfg.Fallback, tc.fallback) {
-			t.Errorf("environment %q, flags %v: %+v", tc.env, tc.args, cfg)
+		if cfg, err := link.config(); err != nil || !slices.Equal(cfg.Endpoints, tc.endpoints) || !slices.Equal(cfg.Fallback, tc.fallback) {
+			t.Errorf("environment %q, flags %v: %+v, %v", tc.env, tc.args, cfg, err)
 		}
 	}
 }

@@ -44,20 +44,25 @@ type connection struct {
 	endpoints   string
 	given       func() bool // whether endpoints was set by a flag
 	dialTimeout time.Duration
+	tls         tlsFiles
 	made        *client.Client
 }
 
 func (l *connection) registerFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&l.endpoints, "endpoints", "",
-		"where to connect, tried in order: host:port or http://host:port, separated by commas\n"+
+		"where to connect, tried in order: host:port, http://host:port or https://host:port, separated by commas\n"+
 			"(else $"+endpointsVariable+", else localhost:8001,localhost:8002,localhost:8003 and,\nif none of these can be reached, localhost:2379)")
 	flags.DurationVar(&l.dialTimeout, "dial-timeout", time.Second, "how long connecting to one endpoint may take")
+	l.tls.registerFlags(flags)
 	l.given = func() bool { return flags.Changed("endpoints") }
 }
 
 // config says where to connect.
-func (l *connection) config() client.Config {
-	cfg := client.Config{DialTimeout: l.dialTimeout}
+func (l *connection) config() (cfg client.Config, err error) {
+	cfg.DialTimeout = l.dialTimeout
+	if cfg.TLS, err = l.tls.config(l.getenv); err != nil {
+		return cfg, err
+	}
 	switch env := l.getenv(endpointsVariable); {
 	case l.given():
 		cfg.Endpoints = splitList(l.endpoints)
@@ -67,7 +72,7 @@ func (l *connection) config() client.Config {
 		cfg.Endpoints = []string{"localhost:8001", "localhost:8002", "localhost:8003"}
 		cfg.Fallback = []string{"localhost:2379"}
 	}
-	return cfg
+	return cfg, nil
 }
 
 func splitList(s string) []string {
@@ -84,7 +89,11 @@ func (l *connection) client() (*client.Client, error) {
 		return nil, &verb.UsageError{Err: fmt.Errorf("--dial-timeout %v is not positive", l.dialTimeout)}
 	}
 	if l.made == nil {
-		c, err := client.New(l.config())
+		cfg, err := l.config()
+		if err != nil {
+			return nil, &verb.UsageError{Err: err}
+		}
+		c, err := client.New(cfg)
 		if err != nil {
 			return nil, &verb.UsageError{Err: err}
 		}

@@ -62,10 +62,11 @@ func (o *demoOptions) run(cmd *cobra.Command) error {
 }
 
 func (o *demoOptions) runNodes(cmd *cobra.Command, dir string, told *story) error {
-	logger, err := newLogger("console", "warn", true, cmd.ErrOrStderr())
+	logger, done, err := logging{format: "console", level: "warn", levelGiven: true}.open(cmd.OutOrStdout(), cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
+	defer done()
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	var nodes, ready sync.WaitGroup

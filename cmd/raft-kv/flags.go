@@ -1,10 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"strings"
+	"math"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -15,162 +13,175 @@ import (
 // memberOptions are the flags of one member: the short form (--id, --cluster)
 // or etcd's long form.
 type memberOptions struct {
-	id      int
-	cluster []string
+	flags   *pflag.FlagSet
+	notices []notice
 
-	name                 string
-	dataDir              string
-	storage              string
-	listenClient         []string
-	advertiseClient      []string
-	listenPeer           []string
-	initialAdvertisePeer []string
-	initialCluster       string
-	initialClusterState  string
-	initialClusterToken  string
-	heartbeatMS          int
-	electionMS           int
-	maxRequestBytes      int
-	maxTxnOps            int
-	logFormat, logLevel  string
-	pprof                bool
-	version              bool
-	flags                *pflag.FlagSet
+	configFile string
+	version    bool
+
+	id      int
+	cluster list
+	storage string
+
+	name, dataDir                                      string
+	listenClient, listenClientHTTP, listenMetrics      list
+	advertiseClient, listenPeer, initialAdvertisePeer  list
+	initialCluster, initialClusterState, initialToken  string
+	heartbeatMS, electionMS                            int
+	initialTickAdvance                                 bool
+	maxRequestBytes, maxTxnOps                         int
+	maxStreams                                         uint32
+	keepaliveMin, keepaliveInterval, keepaliveTimeout  time.Duration
+	quotaBytes                                         int64
+	compactionMode, compactionRetention                string
+	compactionBatch                                    int
+	compactionSleep                                    time.Duration
+	warnApply, warnUnary                               time.Duration
+	metrics, featureGates, logger, logFormat, logLevel string
+	logOutputs                                         list
+	pprof                                              bool
+	clientTLS, peerTLS                                 tlsOptions
+	cipherSuites                                       list
+	tlsMin, tlsMax                                     string
+	selfSignedYears                                    uint
+}
+
+// tlsOptions are the flags of TLS that exist for clients and for peers.
+type tlsOptions struct {
+	server.TLS
+	cns, hostnames list
 }
 
 func (o *memberOptions) register(f *pflag.FlagSet) {
 	o.flags = f
+	o.registerOurs(f)
+	o.registerMember(f)
+	o.registerCluster(f)
+	o.registerLimits(f)
+	o.registerTLS(f)
+	o.registerLogs(f)
+	registerLater(f)
+	registerMeaningless(f)
+}
+
+// ours marks flags that etcd does not have.
+const ours = "ours"
+
+func isOurs(f *pflag.Flag) bool { _, ok := f.Annotations[ours]; return ok }
+
+func (o *memberOptions) registerOurs(f *pflag.FlagSet) {
 	f.IntVar(&o.id, "id", 0, "short form: number of this node in --cluster, from 1")
-	f.StringSliceVar(&o.cluster, "cluster", nil, "short form: host:port of every node; each serves clients and peers on that one port")
+	f.Var(&o.cluster, "cluster", "short form: host:port of every node; each serves clients and peers on that one port")
+	f.StringVar(&o.storage, "storage", "disk", `"disk", or "memory" for tests and demos: such a node forgets everything when it stops`)
+	f.StringVar(&o.configFile, "config-file", "", "YAML file with the names of flags as keys; other flags and the environment are then ignored")
+	f.BoolVar(&o.version, "version", false, "print the version and exit")
+	for _, name := range []string{"id", "cluster", "storage"} {
+		f.Lookup(name).Annotations = map[string][]string{ours: nil}
+	}
+}
+
+func (o *memberOptions) registerMember(f *pflag.FlagSet) {
 	f.StringVar(&o.name, "name", "default", "name of this member")
 	f.StringVar(&o.dataDir, "data-dir", "", "data directory (default NAME.raft-kv; raft-kv-ID in the short form)")
-	f.StringVar(&o.storage, "storage", "disk", `"disk", or "memory" for tests and demos: such a node forgets everything when it stops`)
-	f.StringSliceVar(&o.listenClient, "listen-client-urls", []string{"http://localhost:2379"}, "URLs to serve clients on")
-	f.StringSliceVar(&o.advertiseClient, "advertise-client-urls", nil, "client URLs told to the cluster (default: the listen URLs)")
-	f.StringSliceVar(&o.listenPeer, "listen-peer-urls", []string{"http://localhost:2380"}, "URLs to serve peers on")
-	f.StringSliceVar(&o.initialAdvertisePeer, "initial-advertise-peer-urls", nil, "peer URLs told to the cluster (default: the listen URLs)")
-	f.StringVar(&o.initialCluster, "initial-cluster", "", "name=peer-url of every initial member, comma separated")
-	f.StringVar(&o.initialClusterState, "initial-cluster-state", "new", `"new"; joining an "existing" cluster is not supported yet`)
-	f.StringVar(&o.initialClusterToken, "initial-cluster-token", "raft-kv-cluster", "tells clusters with equal URLs apart")
+	o.listenClient, o.listenPeer = list{"http://localhost:2379"}, list{"http://localhost:2380"}
+	f.Var(&o.listenClient, "listen-client-urls", "URLs to serve clients on; http and https may share a port")
+	f.Var(&o.listenClientHTTP, "listen-client-http-urls", "URLs to serve HTTP for clients on; --listen-client-urls then serve gRPC alone")
+	f.Var(&o.listenMetrics, "listen-metrics-urls", "URLs to serve metrics and health on, and nothing else")
+	f.Var(&o.advertiseClient, "advertise-client-urls", "client URLs told to the cluster (default: the listen URLs)")
+	f.Var(&o.listenPeer, "listen-peer-urls", "URLs to serve peers on")
 	f.IntVar(&o.heartbeatMS, "heartbeat-interval", 100, "heartbeat interval in milliseconds")
 	f.IntVar(&o.electionMS, "election-timeout", 1000, "election timeout in milliseconds")
+	f.BoolVar(&o.initialTickAdvance, "initial-election-tick-advance", true, "do not wait a whole election timeout for a leader after the start")
+}
+
+func (o *memberOptions) registerCluster(f *pflag.FlagSet) {
+	f.Var(&o.initialAdvertisePeer, "initial-advertise-peer-urls", "peer URLs told to the cluster (default: the listen URLs)")
+	f.StringVar(&o.initialCluster, "initial-cluster", "", "name=peer-url of every initial member, comma separated")
+	f.StringVar(&o.initialClusterState, "initial-cluster-state", "new", `"new"; joining an "existing" cluster is not supported yet`)
+	f.StringVar(&o.initialToken, "initial-cluster-token", "raft-kv-cluster", "tells clusters with equal URLs apart")
+}
+
+func (o *memberOptions) registerLimits(f *pflag.FlagSet) {
 	f.IntVar(&o.maxRequestBytes, "max-request-bytes", 3<<19, "largest request a client may send, in bytes")
 	f.IntVar(&o.maxTxnOps, "max-txn-ops", 128, "most operations in a transaction")
+	f.Uint32Var(&o.maxStreams, "max-concurrent-streams", math.MaxUint32, "most requests in flight on one connection")
+	f.DurationVar(&o.keepaliveMin, "grpc-keepalive-min-time", 5*time.Second, "shortest interval at which a client may ping")
+	f.DurationVar(&o.keepaliveInterval, "grpc-keepalive-interval", 2*time.Hour, "idle time after which the server pings a client; 0: never")
+	f.DurationVar(&o.keepaliveTimeout, "grpc-keepalive-timeout", 20*time.Second, "how long the server waits for the answer to a ping; 0: it never pings")
+	f.DurationVar(&o.warnApply, "warning-apply-duration", 100*time.Millisecond, "warn when applying takes longer")
+	f.DurationVar(&o.warnUnary, "warning-unary-request-duration", 300*time.Millisecond, "warn when a unary request takes longer")
+	f.Int64Var(&o.quotaBytes, "quota-backend-bytes", 0, "bound of the live data in bytes; 0: the default, negative: none")
+	f.StringVar(&o.compactionMode, "auto-compaction-mode", "periodic", `what --auto-compaction-retention counts: "periodic" time or "revision"s`)
+	f.StringVar(&o.compactionRetention, "auto-compaction-retention", "0", "history to keep: hours or a duration, or a number of revisions; 0: all")
+	f.IntVar(&o.compactionBatch, "compaction-batch-limit", 0, "most revisions that a compaction removes at a time; 0: the default")
+	f.DurationVar(&o.compactionSleep, "compaction-sleep-interval", 0, "pause of a compaction after each batch; 0: the default")
+	f.StringVar(&o.featureGates, "feature-gates", "", "name=true or name=false of etcd's features, comma separated")
+}
+
+func (o *memberOptions) registerTLS(f *pflag.FlagSet) {
+	register := func(t *tlsOptions, prefix, names, crl, whose string) {
+		f.StringVar(&t.CertFile, prefix+"cert-file", "", "certificate shown to "+whose)
+		f.StringVar(&t.KeyFile, prefix+"key-file", "", "key of --"+prefix+"cert-file")
+		f.StringVar(&t.ClientCertFile, prefix+"client-cert-file", "", "certificate shown where this member dials (default --"+prefix+"cert-file)")
+		f.StringVar(&t.ClientKeyFile, prefix+"client-key-file", "", "key of --"+prefix+"client-cert-file")
+		f.StringVar(&t.TrustedCAFile, prefix+"trusted-ca-file", "", "authorities that certify "+whose+", who must then show a certificate")
+		f.BoolVar(&t.ClientCertAuth, prefix+"client-cert-auth", false, "demand a certificate of "+whose)
+		f.StringVar(&t.CRLFile, crl, "", "revocation list for certificates of "+whose+", in DER")
+		f.Var(&t.cns, names+"allowed-cn", "common names taken of "+whose)
+		f.Var(&t.hostnames, names+"allowed-hostname", "host names taken of "+whose)
+		f.BoolVar(&t.Auto, prefix+"auto-tls", false, "make a certificate for "+whose+" that is certified by nobody")
+	}
+	register(&o.clientTLS, "", "client-cert-", "client-crl-file", "clients")
+	register(&o.peerTLS, "peer-", "peer-cert-", "peer-crl-file", "peers")
+	f.BoolVar(&o.peerTLS.SkipAddressCheck, "peer-skip-client-san-verification", false, "take a peer's certificate from other addresses than it names")
+	f.Var(&o.cipherSuites, "cipher-suites", "cipher suites of TLS 1.2 (default: those of Go)")
+	f.StringVar(&o.tlsMin, "tls-min-version", "TLS1.2", "TLS1.2 or TLS1.3")
+	f.StringVar(&o.tlsMax, "tls-max-version", "", "TLS1.2 or TLS1.3 (default: the newest)")
+	f.UintVar(&o.selfSignedYears, "self-signed-cert-validity", 1, "years for which certificates of --auto-tls and --peer-auto-tls are valid")
+}
+
+func (o *memberOptions) registerLogs(f *pflag.FlagSet) {
 	f.BoolVar(&o.pprof, "enable-pprof", false, "serve profiles under /debug/pprof/ on the client URLs")
-	f.StringVar(&o.logFormat, "log-format", "console", `"console" or "json"`)
+	f.StringVar(&o.metrics, "metrics", "basic", `"basic", or "extensive" to add how long requests take`)
+	f.StringVar(&o.logger, "logger", "zap", `"zap"`)
+	f.StringVar(&o.logFormat, "log-format", "", `"console" or "json" (default: json when started with etcd's flags)`)
 	f.StringVar(&o.logLevel, "log-level", "info", `"debug", "info", "warn" or "error"`)
+	f.Var(&o.logOutputs, "log-outputs", `"default", "stdout", "stderr" or files, comma separated`)
 }
 
 func (o *memberOptions) short() bool { return o.flags.Changed("id") || o.flags.Changed("cluster") }
 
-// config translates the flags. Its errors are about usage.
-func (o *memberOptions) config() (server.Config, error) {
-	cfg := server.Config{
-		Name: o.name, DataDir: o.dataDir, Memory: o.storage == "memory",
-		InitialClusterToken: o.initialClusterToken,
-		HeartbeatInterval:   time.Duration(o.heartbeatMS) * time.Millisecond,
-		ElectionTimeout:     time.Duration(o.electionMS) * time.Millisecond,
-		MaxRequestBytes:     o.maxRequestBytes, MaxTxnOps: o.maxTxnOps,
-		Pprof: o.pprof,
-	}
-	var errs []error
-	if o.storage != "disk" && o.storage != "memory" {
-		errs = append(errs, fmt.Errorf(`--storage must be "disk" or "memory", not %q`, o.storage))
-	}
-	if o.initialClusterState != "new" {
-		errs = append(errs, fmt.Errorf(`--initial-cluster-state %q is not supported yet, only "new" is`, o.initialClusterState))
-	}
-	if o.heartbeatMS <= 0 || o.electionMS <= 0 {
-		errs = append(errs, errors.New("--heartbeat-interval and --election-timeout must be positive"))
-	}
-	if o.short() {
-		errs = append(errs, o.shortForm(&cfg))
-	} else {
-		errs = append(errs, o.longForm(&cfg))
-	}
-	if err := errors.Join(errs...); err != nil {
-		return cfg, err
-	}
-	cfg.EnsureDefaults()
-	return cfg, cfg.Validate()
+// likeEtcd reports whether the member was started as etcd is.
+func (o *memberOptions) likeEtcd() bool {
+	like := false
+	o.flags.Visit(func(f *pflag.Flag) { like = like || !isOurs(f) })
+	return like && !o.short()
 }
 
-func (o *memberOptions) shortForm(cfg *server.Config) error {
-	for _, long := range []string{"name", "listen-client-urls", "advertise-client-urls", "listen-peer-urls", "initial-advertise-peer-urls", "initial-cluster"} {
-		if o.flags.Changed(long) {
-			return fmt.Errorf("--id and --cluster already say what --%s would; use one form", long)
+func (o *memberOptions) logging() logging {
+	l := logging{format: o.logFormat, level: o.logLevel, levelGiven: o.flags.Changed("log-level"), outputs: o.logOutputs}
+	if l.format == "" {
+		l.format = "console"
+		if o.likeEtcd() {
+			l.format = "json"
 		}
 	}
-	if len(o.cluster) == 0 {
-		return errors.New("--id needs --cluster host:port,host:port,…")
-	}
-	for i, address := range o.cluster {
-		if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
-			return fmt.Errorf("--cluster: %q is not host:port", address)
-		}
-		cfg.InitialCluster = append(cfg.InitialCluster, server.Member{Name: fmt.Sprint(i + 1), PeerURLs: []string{"http://" + address}})
-	}
-	if o.id < 1 || o.id > len(o.cluster) {
-		return fmt.Errorf("--id %d is not in the cluster list of %d nodes; use 1 to %d", o.id, len(o.cluster), len(o.cluster))
-	}
-	own := []string{"http://" + o.cluster[o.id-1]}
-	cfg.Name = fmt.Sprint(o.id)
-	cfg.ListenClientURLs, cfg.AdvertiseClientURLs, cfg.ListenPeerURLs = own, own, own
-	if cfg.DataDir == "" {
-		cfg.DataDir = "raft-kv-" + cfg.Name
-	}
-	return nil
+	return l
 }
 
-func (o *memberOptions) longForm(cfg *server.Config) error {
-	cfg.ListenClientURLs, cfg.ListenPeerURLs = o.listenClient, o.listenPeer
-	cfg.AdvertiseClientURLs = o.advertiseClient
-	advertised := o.initialAdvertisePeer
-	if len(advertised) == 0 {
-		advertised = o.listenPeer
-	}
-	if o.initialCluster == "" {
-		cfg.InitialCluster = []server.Member{{Name: o.name, PeerURLs: advertised}}
-		return nil
-	}
-	members, err := parseInitialCluster(o.initialCluster)
-	if err != nil {
-		return err
-	}
-	cfg.InitialCluster = members
-	return o.checkAdvertised(members, advertised)
+// serverTLS is the TLS of the flags.
+func (t *tlsOptions) serverTLS() server.TLS {
+	of := t.TLS
+	of.AllowedCNs, of.AllowedHostnames = t.cns, t.hostnames
+	return of
 }
 
-// checkAdvertised refuses flags that contradict each other, as etcd does.
-func (o *memberOptions) checkAdvertised(members []server.Member, advertised []string) error {
-	for _, m := range members {
-		if m.Name != o.name {
-			continue
-		}
-		if o.flags.Changed("initial-advertise-peer-urls") && strings.Join(m.PeerURLs, ",") != strings.Join(advertised, ",") {
-			return fmt.Errorf("--initial-cluster gives %v for %q, --initial-advertise-peer-urls says %v; make them equal", m.PeerURLs, o.name, advertised)
+// meaninglessGiven names the flags that were given and do nothing.
+func (o *memberOptions) meaninglessGiven() (names []string) {
+	for _, name := range meaningless() {
+		if o.flags.Changed(name) {
+			names = append(names, fmt.Sprintf("--%s", name))
 		}
 	}
-	return nil
-}
-
-// parseInitialCluster reads name=url,name=url; a name may be repeated to give
-// it several URLs.
-func parseInitialCluster(s string) ([]server.Member, error) {
-	var members []server.Member
-	index := map[string]int{}
-	for _, item := range strings.Split(s, ",") {
-		name, url, ok := strings.Cut(strings.TrimSpace(item), "=")
-		if !ok || name == "" || url == "" {
-			return nil, fmt.Errorf("--initial-cluster: %q is not name=url", item)
-		}
-		i, seen := index[name]
-		if !seen {
-			i = len(members)
-			index[name] = i
-			members = append(members, server.Member{Name: name})
-		}
-		members[i].PeerURLs = append(members[i].PeerURLs, url)
-	}
-	return members, nil
+	return names
 }

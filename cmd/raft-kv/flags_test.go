@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"raftkv/rpc/listen/certtest"
 	"raftkv/server"
 )
 
@@ -20,7 +21,8 @@ func parse(t *testing.T, args ...string) (server.Config, error) {
 	if err := f.Parse(args); err != nil {
 		t.Fatal(err)
 	}
-	return o.config()
+	cfg, _, err := o.config()
+	return cfg, err
 }
 
 func TestShortForm(t *testing.T) {
@@ -32,6 +34,30 @@ func TestShortForm(t *testing.T) {
 	if cfg.Name != "2" || cfg.DataDir != "raft-kv-2" || len(cfg.InitialCluster) != 3 ||
 		!slices.Equal(cfg.ListenClientURLs, own) || !slices.Equal(cfg.ListenPeerURLs, own) || !slices.Equal(cfg.AdvertiseClientURLs, own) {
 		t.Fatalf("%+v", cfg)
+	}
+}
+
+// TestShortFormWithTLS secures the one port as a whole or not at all.
+func TestShortFormWithTLS(t *testing.T) {
+	ca := certtest.NewAuthority(t, "ours")
+	p := ca.Issue(certtest.Wish{})
+	short := []string{"--id=1", "--cluster=a:1,b:2"}
+	clients := []string{"--cert-file=" + p.CertFile, "--key-file=" + p.KeyFile}
+	peers := []string{"--peer-cert-file=" + p.CertFile, "--peer-key-file=" + p.KeyFile}
+	certified := []string{"--peer-trusted-ca-file=" + ca.CertFile}
+	cfg, err := parse(t, slices.Concat(short, clients, peers, certified)...)
+	if err != nil || cfg.ListenClientURLs[0] != "https://a:1" || cfg.InitialCluster[1].PeerURLs[0] != "https://b:2" {
+		t.Errorf("%+v, %v", cfg, err)
+	}
+	for want, args := range map[string][]string{
+		"give both --cert-file and --peer-cert-file": clients,
+		"or neither": slices.Concat(peers, certified),
+		"so they must be certified: give --peer-trusted-ca": slices.Concat(clients, peers),
+		"(--peer-auto-tls certifies nobody)":                {"--auto-tls", "--peer-auto-tls"},
+	} {
+		if _, err := parse(t, slices.Concat(short, args)...); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v: %v does not say %q", args, err, want)
+		}
 	}
 }
 
@@ -62,6 +88,7 @@ func TestUsageErrors(t *testing.T) {
 		"--id 4 is not in the cluster list":      {"--id", "4", "--cluster", "a:1,b:2,c:3"},
 		"--id needs --cluster":                   {"--id", "1"},
 		`"a" is not host:port`:                   {"--id", "1", "--cluster", "a"},
+		`"a:99999": port "99999" is not`:         {"--id", "1", "--cluster", "a:99999"},
 		"use one form":                           {"--id", "1", "--cluster", "a:1", "--name", "x"},
 		`"a" is not name=url`:                    {"--initial-cluster", "a"},
 		"does not contain this node":             {"--name", "x", "--initial-cluster", "a=http://h:1"},

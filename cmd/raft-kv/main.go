@@ -1,5 +1,3 @@
-// Command raft-kv runs one member of a raft-kv cluster, or a whole cluster in
-// one terminal (raft-kv demo).
 package main
 
 import (
@@ -26,6 +24,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
+// loggedError marks errors that the log has told already.
+type loggedError struct{ error }
+
+func (e loggedError) Unwrap() error { return e.error }
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -40,6 +43,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
+	var logged loggedError
 	switch {
 	case err == nil:
 		return exitOK
@@ -47,6 +51,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "raft-kv: %v\n", err)
 		fmt.Fprintln(stderr, "raft-kv --help lists the flags.")
 		return exitUsage
+	case errors.As(err, &logged):
+		return exitFailed
 	default:
 		fmt.Fprintf(stderr, "raft-kv: %v\n", err)
 		return exitFailed
@@ -68,7 +74,6 @@ func rootCommand() *cobra.Command {
 	opts.register(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(demoCommand())
-	root.Flags().BoolVar(&opts.version, "version", false, "print the version and exit")
 	return root
 }
 

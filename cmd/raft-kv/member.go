@@ -3,9 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"runtime"
 
 	"github.com/spf13/cobra"
+	"go.uber.org/zap"
 
 	"raftkv/server"
 )
@@ -16,24 +18,44 @@ func runMember(cmd *cobra.Command, opts *memberOptions) error {
 			server.Version, server.EtcdVersion, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 		return nil
 	}
-	cfg, err := opts.config()
+	opts, err := opts.resolve(os.Environ())
 	if err != nil {
 		return usageError{err}
 	}
-	cfg.Logger, err = newLogger(opts.logFormat, opts.logLevel, opts.flags.Changed("log-level"), cmd.ErrOrStderr())
+	cfg, logs, err := opts.config()
 	if err != nil {
 		return usageError{err}
 	}
-	ready := func() { cfg.Logger.Info("ready to serve client requests") }
-	if opts.logFormat == "console" {
+	logger, done, err := logs.open(cmd.OutOrStdout(), cmd.ErrOrStderr())
+	if err != nil {
+		return usageError{err}
+	}
+	defer done()
+	cfg.Logger = logger
+	for _, n := range opts.notices {
+		logger.Warn(n.msg, n.fields...)
+	}
+	if logs.format == "console" {
 		told := newStory(cmd.OutOrStdout())
 		told.starting(cfg)
 		cfg.OnEvent = told.event
-		ready = func() { told.line("ready to serve client requests") }
-	} else {
-		cfg.OnEvent = logStory(cfg.Logger)
+		return serve(cmd.Context(), cfg, func() { told.line("ready to serve client requests") })
 	}
-	return serve(cmd.Context(), cfg, ready)
+	return serveInLog(cmd.Context(), cfg)
+}
+
+// serveInLog runs a member that says everything in its log.
+func serveInLog(ctx context.Context, cfg server.Config) error {
+	defer captureLibraries(cfg.Logger)()
+	cfg.OnEvent = logStory(cfg.Logger)
+	cfg.Logger.Info("starting", zap.String("name", cfg.Name), zap.String("version", server.Version), zap.String("etcd-version", server.EtcdVersion),
+		zap.String("data-dir", cfg.DataDir), zap.Strings("listen-client-urls", cfg.ListenClientURLs), zap.Strings("listen-peer-urls", cfg.ListenPeerURLs))
+	if err := serve(ctx, cfg, func() { cfg.Logger.Info("ready to serve client requests") }); err != nil {
+		cfg.Logger.Error("this member ends", zap.Error(err))
+		return loggedError{err}
+	}
+	cfg.Logger.Info("stopped")
+	return nil
 }
 
 // serve runs a member until ctx ends or the member stops by itself.

@@ -2,10 +2,10 @@
 // validation, error texts and response headers, so that stock clients notice
 // no difference.
 //
-// Served: KV entirely; Cluster.MemberList; Maintenance.Status and the listing
-// of alarms. Watch, Lease and Auth are registered and answer
-// codes.Unimplemented, as do the remaining methods, so that a client gets a
-// clear error instead of "unknown service".
+// Served: KV entirely; Cluster.MemberList; of Maintenance Status, Alarm, Hash,
+// HashKV and Defragment, which has nothing to do here. Watch, Lease and Auth are
+// registered and answer codes.Unimplemented, as do the remaining methods, so
+// that a client gets a clear error instead of "unknown service".
 //
 // What it does not do: MVCC semantics (statemachine), replication (node),
 // waiting (Backend) and the connection itself (rpc/listen) are elsewhere;
@@ -20,7 +20,9 @@
 //     be answered by any member, a learner too, without a quorum.
 //  3. A response names the cluster, the member and its term; its revision is
 //     that of the store when the operation ran.
-//  4. RangeStream reads one revision for the whole stream and holds one chunk
+//  4. A physical compaction is answered when this member has removed what it
+//     made unreadable.
+//  5. RangeStream reads one revision for the whole stream and holds one chunk
 //     in memory, of about the maximum request size.
 //
 // The handlers have no goroutines and no locks. Errors are answered, never

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	"raftkv/rpc/request"
 	"raftkv/statemachine/envelope"
@@ -114,12 +115,19 @@ func (s *kv) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	return resp, nil
 }
 
-// Compact drops the history up to a revision.
+// Compact drops the history up to a revision. Asked to do so physically, it
+// answers when this member has removed it.
 func (s *kv) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}
 	result, _, err := s.gate.Write(ctx, envelope.KindCompaction, r)
+	// Also one that comes too late waits, as in etcd, for those before it.
+	if compacted := err == rpctypes.ErrGRPCCompacted; r.GetPhysical() && (err == nil || compacted) {
+		if waitErr := s.awaitSweep(ctx, r, compacted); waitErr != nil {
+			return nil, waitErr
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -129,4 +137,17 @@ func (s *kv) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Compacti
 	}
 	resp.Header = s.gate.FillHeader(resp.Header)
 	return resp, nil
+}
+
+// awaitSweep is bounded by the client alone: how long a sweep takes depends on
+// how much there is to remove.
+func (s *kv) awaitSweep(ctx context.Context, r *pb.CompactionRequest, compacted bool) error {
+	revision := r.GetRevision()
+	if compacted {
+		revision = s.backend.CompactedRevision()
+	}
+	if err := s.backend.AwaitSweep(ctx, revision); err != nil {
+		return s.gate.ReadError(ctx, err)
+	}
+	return nil
 }

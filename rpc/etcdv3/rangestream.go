@@ -60,6 +60,12 @@ func (s *kv) streamChunks(ctx context.Context, r *pb.RangeRequest, stream grpc.S
 	}
 	var revision, total int64
 	chunkKeys := int64(firstChunkKeys)
+	if r.GetSortTarget() != pb.RangeRequest_KEY {
+		// A target is sorted by even without an order, and the next chunk could
+		// not begin behind the last key of a sorted one. etcd 3.7 does so all the
+		// same, and repeats and omits keys.
+		chunkKeys = left
+	}
 	page := proto.Clone(r).(*pb.RangeRequest)
 	for first := true; ; first = false {
 		page.Limit = min(chunkKeys, left)

@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc"
 
 	"raftkv/rpc/request"
+	"raftkv/statemachine"
 )
 
 // Backend is what the etcd services need of the member that serves. Its
@@ -25,6 +26,18 @@ type Backend interface {
 	Members() []*pb.Member
 	// Status describes this member. It needs no quorum and must not block.
 	Status() Status
+	// Alarms lists the active alarms as this member has applied them. The caller
+	// owns the messages.
+	Alarms() []*pb.AlarmMember
+	// AwaitSweep returns once this member has removed what compactions up to
+	// revision made unreadable.
+	AwaitSweep(ctx context.Context, revision int64) error
+	// CompactedRevision is the oldest revision that can be read, or -1.
+	CompactedRevision() int64
+	// HashKV is etcd's hash of the key space up to revision, 0 for the newest.
+	HashKV(ctx context.Context, revision int64) (statemachine.KVHash, error)
+	// Hash is a hash of everything this member holds, and the revision then.
+	Hash(ctx context.Context) (hash uint32, revision int64, err error)
 }
 
 // Status is what Maintenance.Status reports beyond the response header.
@@ -36,7 +49,8 @@ type Status struct {
 	// Version is the etcd version whose API is served, StorageVersion the
 	// version of the replicated format.
 	Version, StorageVersion string
-	// Errors lists what is wrong with this member besides a missing leader.
+	// Errors lists what is wrong with this member besides a missing leader and
+	// the alarms.
 	Errors []string
 }
 

@@ -196,6 +196,26 @@ func TestRangeStream(t *testing.T) {
 	}
 }
 
+// Sorted by anything but the key, an answer can only be sorted as a whole.
+func TestRangeStreamSortedByATargetIsReadAtOnce(t *testing.T) {
+	const keys = 48 // more than a first chunk takes
+	m := rpctest.New()
+	client := serve(t, m, request.Config{})
+	for i := range keys {
+		if _, err := client.Put(context.Background(), &pb.PutRequest{Key: fmt.Appendf(nil, "k%03d", 999-i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := len(m.Ranges())
+	kvs, last, _ := collect(t, client, &pb.RangeRequest{Key: []byte("k"), RangeEnd: []byte("l"), SortTarget: pb.RangeRequest_CREATE})
+	if len(kvs) != keys || last.GetCount() != keys {
+		t.Errorf("%d keys, count %d, want %d", len(kvs), last.GetCount(), keys)
+	}
+	if asked := len(m.Ranges()) - before; asked != 1 {
+		t.Errorf("read in %d pieces", asked)
+	}
+}
+
 // collect reads a stream to its end and checks that the header comes last.
 func collect(t *testing.T, client pb.KVClient, req *pb.RangeRequest) (kvs []*mvccpb.KeyValue, last *pb.RangeResponse, chunks int) {
 	t.Helper()
@@ -308,9 +328,8 @@ func TestWhatIsNotThereYetSaysSo(t *testing.T) {
 	_, grant := pb.NewLeaseClient(conn).LeaseGrant(ctx, &pb.LeaseGrantRequest{})
 	_, enable := pb.NewAuthClient(conn).AuthEnable(ctx, &pb.AuthEnableRequest{})
 	_, add := pb.NewClusterClient(conn).MemberAdd(ctx, &pb.MemberAddRequest{})
-	_, defrag := pb.NewMaintenanceClient(conn).Defragment(ctx, &pb.DefragmentRequest{})
-	_, disarm := pb.NewMaintenanceClient(conn).Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_DEACTIVATE})
-	for name, err := range map[string]error{"watch": watch(), "grant": grant, "enable": enable, "add": add, "defrag": defrag, "disarm": disarm} {
+	_, move := pb.NewMaintenanceClient(conn).MoveLeader(ctx, &pb.MoveLeaderRequest{})
+	for name, err := range map[string]error{"watch": watch(), "grant": grant, "enable": enable, "add": add, "move": move} {
 		if status.Code(err) != codes.Unimplemented || !strings.Contains(rpctypes.ErrorDesc(err), "not implemented") {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -1,13 +1,16 @@
-// Package listen turns one port into two servers: a [Splitter] looks at the
+// Package listen turns one port into several servers: a [Splitter] looks at the
 // first bytes of every connection and hands HTTP/2 with prior knowledge to the
-// gRPC server and everything else to net/http. It also builds the gRPC server
-// with the limits, keepalive rules and counters every service wants.
+// gRPC server and everything else to net/http, in plain text, behind TLS, or
+// both on the same port. It also builds the gRPC server with the limits,
+// keepalive rules and counters every service wants.
 //
 // Why not grpc.Server.ServeHTTP: it costs three times the CPU of a put. Why
 // not a general multiplexer: two protocols need one comparison.
 //
-// What it does not do: it knows no service and reads no request. TLS comes in
-// through Options.Handshake, which sees a connection before it is sniffed.
+// What it does not do: it knows no service, reads no request, and reads no
+// certificate file: what TLS demands is said by the tls.Config of an [Entrance].
+// What came in by one entrance never reaches the servers of another, so a
+// service is protected by registering it only where callers are certified.
 //
 // Guarantees
 //
@@ -16,7 +19,10 @@
 //     handshake) when the deadline passes is closed.
 //  3. At most PendingMax connections are being sniffed; when the table is full
 //     a new one is closed at once, counted and logged (invariant 5).
-//  4. Close returns after every goroutine has ended; connections already
+//  4. Every connection that is closed for a fault of the other side is counted
+//     and logged once, as "rejected connection on … endpoint"; one that says
+//     nothing at all before it leaves is not.
+//  5. Close returns after every goroutine has ended; connections already
 //     handed on belong to their server.
 //
 // Goroutines: one accepts, one per pending connection sniffs; all are waited

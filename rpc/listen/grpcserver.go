@@ -37,6 +37,8 @@ type GRPCConfig struct {
 	Credentials credentials.TransportCredentials
 	// Stats counts requests. Default: not exported.
 	Stats *RPCStats
+	// Slow warns of requests that took long. Default: of none.
+	Slow SlowRequests
 	// Extra options come last and win: what a service besides ours needs.
 	Extra []grpc.ServerOption
 }
@@ -69,6 +71,9 @@ func (c *GRPCConfig) Validate() error {
 	if c.RequestBytesMax < 1 || c.RequestBytesMax > math.MaxInt32-overheadBytes {
 		faults = append(faults, fmt.Errorf("listen: RequestBytesMax %d must be in 1..%d", c.RequestBytesMax, math.MaxInt32-overheadBytes))
 	}
+	if c.Slow.Threshold > 0 && c.Slow.Logger == nil {
+		faults = append(faults, errors.New("listen: Slow needs a Logger"))
+	}
 	for _, d := range []struct {
 		name  string
 		value time.Duration
@@ -82,6 +87,14 @@ func (c *GRPCConfig) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+func (c *GRPCConfig) interceptors() []grpc.UnaryServerInterceptor {
+	list := []grpc.UnaryServerInterceptor{c.Stats.unary}
+	if c.Slow.Threshold > 0 {
+		list = append(list, c.Slow.unary)
+	}
+	return list
 }
 
 const overheadBytes = 512 << 10
@@ -102,7 +115,7 @@ func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*grpc.
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.KeepaliveInterval, Timeout: cfg.KeepaliveTimeout}),
-		grpc.UnaryInterceptor(cfg.Stats.unary),
+		grpc.ChainUnaryInterceptor(cfg.interceptors()...),
 		grpc.StreamInterceptor(cfg.Stats.stream),
 	}
 	if cfg.Credentials != nil {

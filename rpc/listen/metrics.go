@@ -12,8 +12,10 @@ type Metrics struct {
 	pending  atomic.Int64
 	refused  atomic.Uint64
 	timedOut atomic.Uint64
+	// rejected counts by endpoint: those of clients, then those of peers.
+	rejectedClients, rejectedPeers atomic.Uint64
 
-	pendingDesc, refusedDesc, timedOutDesc *prometheus.Desc
+	pendingDesc, refusedDesc, timedOutDesc, rejectedDesc *prometheus.Desc
 }
 
 // NewMetrics returns counters at zero.
@@ -25,7 +27,18 @@ func NewMetrics() *Metrics {
 			"Connections closed because too many were pending.", nil, nil),
 		timedOutDesc: prometheus.NewDesc("raftkv_listen_timed_out_connections_total",
 			"Connections closed because they did not show their protocol in time.", nil, nil),
+		rejectedDesc: prometheus.NewDesc("raftkv_listen_rejected_connections_total",
+			"Connections closed before a server had them, whatever the reason: no or wrong certificate, plain text where TLS is served, no protocol in time, too many pending.",
+			[]string{"endpoint"}, nil),
 	}
+}
+
+func (m *Metrics) reject(endpoint string) {
+	if endpoint == "peer" {
+		m.rejectedPeers.Add(1)
+		return
+	}
+	m.rejectedClients.Add(1)
 }
 
 // Describe implements prometheus.Collector.
@@ -33,6 +46,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	ch <- m.pendingDesc
 	ch <- m.refusedDesc
 	ch <- m.timedOutDesc
+	ch <- m.rejectedDesc
 }
 
 // Collect implements prometheus.Collector.
@@ -40,4 +54,6 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(m.pendingDesc, prometheus.GaugeValue, float64(m.pending.Load()))
 	ch <- prometheus.MustNewConstMetric(m.refusedDesc, prometheus.CounterValue, float64(m.refused.Load()))
 	ch <- prometheus.MustNewConstMetric(m.timedOutDesc, prometheus.CounterValue, float64(m.timedOut.Load()))
+	ch <- prometheus.MustNewConstMetric(m.rejectedDesc, prometheus.CounterValue, float64(m.rejectedClients.Load()), "client")
+	ch <- prometheus.MustNewConstMetric(m.rejectedDesc, prometheus.CounterValue, float64(m.rejectedPeers.Load()), "peer")
 }

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -24,12 +25,32 @@ type RPCStats struct {
 	mu      sync.Mutex
 
 	started, handled, received, sent *prometheus.Desc
+	// seconds is nil unless durations are wanted: looking at the clock twice a
+	// request is not free.
+	seconds *prometheus.HistogramVec
 }
 
 type methodStats struct {
 	kind, service, method   string
 	started, received, sent atomic.Uint64
 	handled                 [codes.Unauthenticated + 1]atomic.Uint64
+	seconds                 prometheus.Observer // nil: not wanted
+}
+
+// begin counts a request that came in; what it returns goes to end.
+func (m *methodStats) begin() (began time.Time) {
+	m.started.Add(1)
+	if m.seconds != nil {
+		began = time.Now()
+	}
+	return began
+}
+
+func (m *methodStats) end(began time.Time, err error) {
+	m.handled[code(err)].Add(1)
+	if m.seconds != nil {
+		m.seconds.Observe(time.Since(began).Seconds())
+	}
 }
 
 // NewRPCStats returns counters at zero.
@@ -49,6 +70,14 @@ func NewRPCStats() *RPCStats {
 	return s
 }
 
+// ObserveDurations adds a histogram of how long requests take. It must be called
+// before the first server is built.
+func (s *RPCStats) ObserveDurations() {
+	s.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "grpc_server_handling_seconds", Help: "Time the server took to complete RPCs.",
+	}, []string{"grpc_type", "grpc_service", "grpc_method"})
+}
+
 // prepare adds the counters of a server's methods. It must run before that
 // server serves.
 func (s *RPCStats) prepare(services map[string]grpc.ServiceInfo) {
@@ -59,13 +88,19 @@ func (s *RPCStats) prepare(services map[string]grpc.ServiceInfo) {
 		for _, m := range info.Methods {
 			name := "/" + service + "/" + m.Name
 			if methods[name] == nil {
-				methods[name] = &methodStats{
-					kind: methodKind(m.IsClientStream, m.IsServerStream), service: service, method: m.Name,
-				}
+				methods[name] = s.newMethod(methodKind(m.IsClientStream, m.IsServerStream), service, m.Name)
 			}
 		}
 	}
 	s.methods.Store(&methods)
+}
+
+func (s *RPCStats) newMethod(kind, service, method string) *methodStats {
+	m := &methodStats{kind: kind, service: service, method: method}
+	if s.seconds != nil {
+		m.seconds = s.seconds.WithLabelValues(kind, service, method)
+	}
+	return m
 }
 
 func methodKind(client, server bool) string {
@@ -83,21 +118,21 @@ func methodKind(client, server bool) string {
 
 func (s *RPCStats) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	m := (*s.methods.Load())[info.FullMethod]
-	m.started.Add(1)
+	began := m.begin()
 	m.received.Add(1)
 	resp, err := handler(ctx, req)
 	if err == nil {
 		m.sent.Add(1)
 	}
-	m.handled[code(err)].Add(1)
+	m.end(began, err)
 	return resp, err
 }
 
 func (s *RPCStats) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	m := (*s.methods.Load())[info.FullMethod]
-	m.started.Add(1)
+	began := m.begin()
 	err := handler(srv, countedStream{ServerStream: ss, stats: m})
-	m.handled[code(err)].Add(1)
+	m.end(began, err)
 	return err
 }
 
@@ -140,10 +175,16 @@ func (s *RPCStats) Describe(ch chan<- *prometheus.Desc) {
 	ch <- s.handled
 	ch <- s.received
 	ch <- s.sent
+	if s.seconds != nil {
+		s.seconds.Describe(ch)
+	}
 }
 
 // Collect implements prometheus.Collector.
 func (s *RPCStats) Collect(ch chan<- prometheus.Metric) {
+	if s.seconds != nil {
+		s.seconds.Collect(ch)
+	}
 	emit := func(d *prometheus.Desc, n *atomic.Uint64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(n.Load()), labels...)
 	}

@@ -2,6 +2,7 @@ package listen
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -20,11 +21,11 @@ func (s *Splitter) sniff(raw net.Conn) {
 	defer s.release()
 	ctx, cancel := context.WithTimeout(context.Background(), s.opts.Deadline)
 	defer cancel()
-	c, to, err := s.identify(ctx, raw)
+	c, err := s.identify(ctx, raw)
 	// Close must not touch what may be a server's a moment later; hand heeds it.
 	s.forget(raw)
 	if err == nil {
-		err = s.hand(ctx, c, to)
+		err = s.hand(ctx, c)
 	}
 	switch {
 	case err == nil:
@@ -37,60 +38,103 @@ func (s *Splitter) sniff(raw net.Conn) {
 		if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) {
 			s.opts.Metrics.timedOut.Add(1)
 		}
-		s.reject(raw, err)
+		s.reject(raw, c.door, c.tls, err)
 	}
 }
 
-// identify finishes the handshake, if there is one, and reads as little as
-// tells the protocol.
-func (s *Splitter) identify(ctx context.Context, raw net.Conn) (net.Conn, *half, error) {
+// identified is a connection whose entrance and protocol are known, or as much
+// of them as was found out before an error.
+type identified struct {
+	door  *door
+	tls   *tls.Conn // nil in plain text
+	conn  net.Conn
+	http2 bool
+}
+
+// identify finds the entrance, finishes the handshake, if there is one, and
+// reads as little as tells the protocol.
+func (s *Splitter) identify(ctx context.Context, raw net.Conn) (identified, error) {
+	found := identified{door: s.doors[0]}
 	deadline, _ := ctx.Deadline()
 	if err := raw.SetDeadline(deadline); err != nil {
-		return nil, nil, fmt.Errorf("setting the sniffing deadline: %w", err)
+		return found, fmt.Errorf("setting the sniffing deadline: %w", err)
 	}
-	c := raw
-	if s.opts.Handshake != nil {
-		var err error
-		if c, err = s.opts.Handshake(ctx, raw); err != nil {
-			return nil, nil, fmt.Errorf("handshake: %w", err)
-		}
-	}
-	head, http2, err := readHead(c)
+	c, head, secure, err := s.peek(raw)
 	if err != nil {
-		return nil, nil, fmt.Errorf("reading the first bytes: %w", err)
+		return found, err
+	}
+	if secure {
+		if found.tls, found.door, err = s.handshake(ctx, c); err != nil {
+			return found, err
+		}
+		c = found.tls
+	} else {
+		found.door = s.plain()
+	}
+	if head, found.http2, err = readHead(c, head); err != nil {
+		return found, fmt.Errorf("reading the first bytes: %w", err)
 	}
 	if err := raw.SetDeadline(time.Time{}); err != nil {
-		return nil, nil, fmt.Errorf("clearing the sniffing deadline: %w", err)
+		return found, fmt.Errorf("clearing the sniffing deadline: %w", err)
 	}
-	to := s.http
-	if http2 {
-		to = s.grpc
-	}
-	return &replayed{Conn: c, head: head}, to, nil
+	found.conn = &replayed{Conn: c, head: head}
+	return found, nil
 }
 
-// readHead reads until the bytes differ from the preface or complete it.
-func readHead(r io.Reader) (head []byte, http2 bool, err error) {
+// peek tells whether TLS comes in, reading the first bytes where that is open.
+// In plain text they are returned, else they are put back.
+func (s *Splitter) peek(raw net.Conn) (c net.Conn, head []byte, secure bool, err error) {
+	if s.plain() == nil {
+		return raw, nil, true, nil
+	}
+	head = make([]byte, len(preface))
+	n, err := io.ReadAtLeast(raw, head, 1)
+	head = head[:n]
+	switch {
+	case err != nil:
+		return nil, nil, false, fmt.Errorf("reading the first bytes: %w", err)
+	case head[0] != recordHandshake:
+		return raw, head, false, nil
+	case len(s.secured()) == 0:
+		return nil, nil, false, errTLSOnPlain
+	}
+	return &replayed{Conn: raw, head: head}, nil, true, nil
+}
+
+// recordHandshake is how every TLS connection begins (RFC 8446, section 5.1).
+const recordHandshake = 0x16
+
+var errTLSOnPlain = errors.New("a TLS handshake on a port that serves plain text only")
+
+// readHead goes on reading behind head until the bytes differ from the preface
+// or complete it.
+func readHead(r io.Reader, head []byte) (read []byte, http2 bool, err error) {
 	buf := make([]byte, len(preface))
-	n := 0
-	for n < len(preface) {
-		k, err := r.Read(buf[n:])
-		n += k
+	n := copy(buf, head)
+	for {
 		if n > 0 && string(buf[:n]) != preface[:n] {
 			return buf[:n], false, nil
 		}
-		if err != nil && n < len(preface) {
+		if n == len(preface) {
+			return buf, true, nil
+		}
+		k, err := r.Read(buf[n:])
+		n += k
+		if err != nil && k == 0 {
 			return nil, false, err
 		}
 	}
-	return buf, true, nil
 }
 
 // hand gives c to a server, which may take its time to accept, but not beyond
 // the deadline: an unserved half must not fill the table.
-func (s *Splitter) hand(ctx context.Context, c net.Conn, to *half) error {
+func (s *Splitter) hand(ctx context.Context, c identified) error {
+	to := c.door.http
+	if c.http2 {
+		to = c.door.grpc
+	}
 	select {
-	case to.conns <- c:
+	case to.conns <- c.conn:
 		return nil
 	case <-to.ended:
 		return errNotServed
@@ -101,7 +145,7 @@ func (s *Splitter) hand(ctx context.Context, c net.Conn, to *half) error {
 	}
 }
 
-var errNotServed = errors.New("its protocol is not served any more")
+var errNotServed = errors.New("its protocol is not served here")
 
 // replayed is a connection whose first bytes were read already.
 type replayed struct {

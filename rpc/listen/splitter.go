@@ -1,7 +1,6 @@
 package listen
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -18,10 +17,8 @@ type Options struct {
 	Deadline time.Duration
 	// PendingMax bounds the connections that have not done so. Default 1024.
 	PendingMax int
-	// Handshake, if set, wraps a connection before it is sniffed, for TLS. It
-	// must end when ctx does; the connection it is given is closed for it on
-	// failure.
-	Handshake func(ctx context.Context, c net.Conn) (net.Conn, error)
+	// Entrances are the ways into the port. Default: one, in plain text.
+	Entrances []Entrance
 	// Metrics counts; may be shared by several splitters. Default: not exported.
 	Metrics *Metrics
 	// Logger is told about refused connections. Default: nobody.
@@ -35,6 +32,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.PendingMax == 0 {
 		o.PendingMax = 1024
+	}
+	if len(o.Entrances) == 0 {
+		o.Entrances = []Entrance{{}}
 	}
 	if o.Metrics == nil {
 		o.Metrics = NewMetrics()
@@ -53,15 +53,15 @@ func (o *Options) Validate() error {
 	if o.PendingMax < 1 {
 		faults = append(faults, fmt.Errorf("listen: PendingMax %d must be positive", o.PendingMax))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, checkEntrances(o.Entrances))...)
 }
 
-// Splitter serves two protocols on one listener.
+// Splitter serves two protocols on one listener, in plain text, with TLS, or
+// both.
 type Splitter struct {
 	under net.Listener
 	opts  Options
-	grpc  *half
-	http  *half
+	doors []*door       // one for each of opts.Entrances
 	slots chan struct{} // one token per pending connection
 	done  chan struct{} // closed by Close
 	wg    sync.WaitGroup
@@ -85,19 +85,26 @@ func Split(l net.Listener, opts Options) (*Splitter, error) {
 		slots: make(chan struct{}, opts.PendingMax),
 		done:  make(chan struct{}),
 	}
-	s.grpc, s.http = newHalf(l.Addr()), newHalf(l.Addr())
+	for i := range s.opts.Entrances {
+		s.doors = append(s.doors, newDoor(&s.opts.Entrances[i], l.Addr()))
+	}
 	s.mu.pending = make(map[net.Conn]struct{})
 	s.wg.Add(1)
 	go s.accept()
 	return s, nil
 }
 
-// GRPC is the listener for the gRPC server. Closing it refuses connections of
-// its protocol and leaves the other half alone.
-func (s *Splitter) GRPC() net.Listener { return s.grpc }
+// GRPC is the listener for the gRPC server of the first entrance. Closing it
+// refuses connections of its protocol and leaves the others alone.
+func (s *Splitter) GRPC() net.Listener { return s.doors[0].grpc }
 
-// HTTP is the listener for net/http.
-func (s *Splitter) HTTP() net.Listener { return s.http }
+// HTTP is the listener for net/http of the first entrance.
+func (s *Splitter) HTTP() net.Listener { return s.doors[0].http }
+
+// Halves are both listeners of an entrance, numbered as in Options.
+func (s *Splitter) Halves(entrance int) (grpc, http net.Listener) {
+	return s.doors[entrance].grpc, s.doors[entrance].http
+}
 
 // Close closes the port, both halves and every pending connection, and waits.
 // Only the first call closes; all return the same error.
@@ -115,9 +122,15 @@ func (s *Splitter) Close() error {
 	err := s.mu.err
 	s.mu.Unlock()
 	s.wg.Wait()
-	s.grpc.end()
-	s.http.end()
+	s.endDoors()
 	return err
+}
+
+func (s *Splitter) endDoors() {
+	for _, d := range s.doors {
+		d.grpc.end()
+		d.http.end()
+	}
 }
 
 const (
@@ -136,8 +149,7 @@ func (s *Splitter) accept() {
 			s.admit(c)
 		case s.stopped() || errors.Is(err, net.ErrClosed):
 			// Somebody closed the port below us: the servers must notice.
-			s.grpc.end()
-			s.http.end()
+			s.endDoors()
 			return
 		default:
 			s.opts.Logger.Warn("accepting failed; trying again", zap.Error(err), zap.Duration("after", pause))
@@ -175,7 +187,7 @@ func (s *Splitter) admit(c net.Conn) {
 	case s.slots <- struct{}{}:
 	default:
 		s.opts.Metrics.refused.Add(1)
-		s.reject(c, errTableFull)
+		s.reject(c, s.doors[0], nil, errTableFull)
 		return
 	}
 	if !s.track(c) {
@@ -210,14 +222,4 @@ func (s *Splitter) forget(c net.Conn) {
 func (s *Splitter) release() {
 	s.opts.Metrics.pending.Add(-1)
 	<-s.slots
-}
-
-func (s *Splitter) reject(c net.Conn, why error) {
-	remote := "unknown"
-	if a := c.RemoteAddr(); a != nil {
-		remote = a.String()
-	}
-	err := c.Close()
-	s.opts.Logger.Warn("rejected connection on client endpoint",
-		zap.String("remote-addr", remote), zap.NamedError("reason", why), zap.NamedError("close", err))
 }

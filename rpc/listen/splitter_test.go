@@ -264,15 +264,13 @@ func onePort(t *testing.T, secure bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	opts := listen.Options{}
+	opts, cfg := listen.Options{}, listen.GRPCConfig{}
 	creds := insecure.NewCredentials()
 	dial := func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }
 	if secure {
 		serverTLS, clientTLS := certificates(t)
-		opts.Handshake = func(ctx context.Context, c net.Conn) (net.Conn, error) {
-			tc := tls.Server(c, serverTLS)
-			return tc, tc.HandshakeContext(ctx)
-		}
+		opts.Entrances = []listen.Entrance{{TLS: serverTLS}}
+		cfg.Credentials = listen.FinishedTLS()
 		creds = credentials.NewTLS(clientTLS)
 		dial = func() (net.Conn, error) { return tls.Dial("tcp", l.Addr().String(), clientTLS) }
 	}
@@ -280,7 +278,7 @@ func onePort(t *testing.T, secure bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, _, err := listen.NewGRPCServer(listen.GRPCConfig{}, func(grpc.ServiceRegistrar) {})
+	server, _, err := listen.NewGRPCServer(cfg, func(grpc.ServiceRegistrar) {})
 	if err != nil {
 		t.Fatal(err)
 	}

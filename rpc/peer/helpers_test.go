@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -194,7 +195,7 @@ func newMember(t testing.TB, id uint64, address string, change func(*Options)) *
 		t.Fatal(err)
 	}
 	m.address = listener.Addr().String()
-	m.server = grpc.NewServer(append(ServerOptions(), grpc.StreamInterceptor(
+	m.server = grpc.NewServer(append(ServerOptions(keepalive.EnforcementPolicy{}, keepalive.ServerParameters{}), grpc.StreamInterceptor(
 		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 			m.connects <- struct{}{}
 			return handler(srv, stream)

@@ -73,8 +73,8 @@ type Options struct {
 	Snapshots   Snapshots
 	Hooks       Hooks
 	Logger      *zap.Logger
-	// Credentials secure the connections we dial; nil: plain text. URLs with
-	// the scheme https need them.
+	// Credentials secure the connections we dial to URLs with the scheme https,
+	// which need them; see NewCredentials. URLs with http are plain text.
 	Credentials credentials.TransportCredentials
 	// Dial opens connections; nil: TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
@@ -163,13 +163,26 @@ func (o *Options) Validate() error {
 
 // ServerOptions are what a gRPC server needs to serve the peer service well:
 // room for large frames, windows for large appends, and tolerance of our
-// keepalive, which it would otherwise punish by closing connections.
-func ServerOptions() []grpc.ServerOption {
+// keepalive, which it would otherwise punish by closing connections. Clients
+// that share the server may have been promised other keepalive rules; zero
+// values: none were.
+func ServerOptions(clients keepalive.EnforcementPolicy, pings keepalive.ServerParameters) []grpc.ServerOption {
+	rules := keepalive.EnforcementPolicy{MinTime: keepaliveInterval / 2, PermitWithoutStream: true}
+	if clients.MinTime > 0 {
+		rules.MinTime = min(rules.MinTime, clients.MinTime)
+	}
+	ours := keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval / 2}
+	if pings.Time > 0 {
+		ours.Time = min(ours.Time, pings.Time)
+	}
+	if pings.Timeout > 0 {
+		ours.Timeout = min(ours.Timeout, pings.Timeout)
+	}
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxFrameBytes),
 		grpc.InitialWindowSize(streamWindowBytes),
 		grpc.InitialConnWindowSize(connWindowBytes),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveInterval / 2, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval / 2}),
+		grpc.KeepaliveEnforcementPolicy(rules),
+		grpc.KeepaliveParams(ours),
 	}
 }

@@ -44,6 +44,7 @@ type Transport struct {
 	// reporter is the goroutine that runs reports; it outlives the workers.
 	reporter     sync.WaitGroup
 	stopReporter chan struct{}
+	closing      sync.Once
 }
 
 // remote is another member as we dial it.
@@ -95,21 +96,20 @@ func (t *Transport) Start(h Handler) {
 	close(t.started)
 }
 
-// Close ends all streams and waits for all goroutines. What has been taken for
-// sending is dropped; a snapshot under way is reported as failed.
+// Close ends all streams and waits for all goroutines, whoever else has called
+// it. What has been taken for sending is dropped; a snapshot under way is
+// reported as failed.
 func (t *Transport) Close() error {
-	t.mu.Lock()
-	closed := t.mu.closed
-	t.mu.closed = true
-	t.peers.Store(&map[uint64]*remote{})
-	t.mu.Unlock()
-	if closed {
-		return nil
-	}
-	t.cancel()
-	t.workers.Wait()
-	close(t.stopReporter)
-	t.reporter.Wait()
+	t.closing.Do(func() {
+		t.mu.Lock()
+		t.mu.closed = true
+		t.peers.Store(&map[uint64]*remote{})
+		t.mu.Unlock()
+		t.cancel()
+		t.workers.Wait()
+		close(t.stopReporter)
+		t.reporter.Wait()
+	})
 	return nil
 }
 

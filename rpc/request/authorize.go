@@ -87,7 +87,7 @@ func (g *Gate) authorizeRequest(id Identity, req proto.Message) error {
 			return g.allow(id, Operation{Access: Inspect})
 		}
 		return g.allow(id, Operation{Access: Admin})
-	case *pb.CompactionRequest:
+	case *pb.CompactionRequest, *pb.HashRequest, *pb.HashKVRequest, *pb.DefragmentRequest:
 		return g.allow(id, Operation{Access: Admin})
 	default:
 		return status.Errorf(codes.PermissionDenied, "raftkv: no authorisation rule for %T", req)

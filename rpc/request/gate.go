@@ -54,6 +54,9 @@ type Config struct {
 	// Timeout ends requests that have no earlier deadline. etcd uses 5 s + 2
 	// election timeouts. Default 7 s.
 	Timeout time.Duration
+	// Space is asked before a write that makes the store grow by about growth
+	// bytes is proposed, and refuses it if there is no room. Nil: there is.
+	Space func(ctx context.Context, growth int64) error
 }
 
 // EnsureDefaults fills what is zero.
@@ -152,6 +155,9 @@ func (g *Gate) Write(ctx context.Context, kind envelope.Kind, req proto.Message)
 	}
 	ctx, cancel := g.WithTimeout(ctx)
 	defer cancel()
+	if err := g.room(ctx, req); err != nil {
+		return nil, 0, g.WriteError(err)
+	}
 	result, index, err := g.backend.Propose(ctx, command)
 	if err == nil {
 		if refused, ok := result.(error); ok {

@@ -39,8 +39,10 @@ type Switches struct {
 	// Holders is the answer of Holders; HoldersErr its error.
 	HoldersHave, HoldersTotal int
 	HoldersErr                error
-	Alarms                    []*pb.AlarmMember
-	Errors                    []string
+	// SweepErr is returned by AwaitSweep.
+	SweepErr error
+	Alarms   []*pb.AlarmMember
+	Errors   []string
 }
 
 // A Member is a backend of every service.
@@ -63,6 +65,8 @@ type Member struct {
 		readIndex  int
 		ranges     []*pb.RangeRequest
 		holdersFor []uint64
+
+		sweepsAwaited []int64
 	}
 }
 
@@ -166,6 +170,12 @@ func (m *Member) applyLocked(c envelope.Command) (any, error) {
 			return nil, err
 		}
 		return m.compactLocked(r), nil
+	case envelope.KindAlarm:
+		r := &pb.AlarmRequest{}
+		if err := proto.Unmarshal(c.Body, r); err != nil {
+			return nil, err
+		}
+		return &pb.AlarmResponse{Alarms: []*pb.AlarmMember{{MemberID: r.GetMemberID(), Alarm: r.GetAlarm()}}}, nil
 	default:
 		return nil, fmt.Errorf("rpctest: unknown command kind %d", c.Kind)
 	}

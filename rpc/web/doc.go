@@ -14,7 +14,7 @@
 //
 // What it does not do: it holds no state and has no rules of its own. REST and
 // gateway call the gRPC services in process, so validation, authorisation,
-// deadlines and errors are theirs. It terminates no TLS and sends no CORS
+// deadlines and errors are theirs. TLS is terminated below it. It sends no CORS
 // headers, so that a page of another origin can write nothing through /kv/.
 //
 // Guarantees

@@ -92,40 +92,64 @@ func (c *Config) Validate() error {
 	return errors.Join(faults...)
 }
 
-// NewHandler builds the handler for a client URL and registers the metrics of
+// Handler serves a client URL.
+type Handler struct {
+	rest *rest
+	mux  *http.ServeMux
+	// metrics serves what Metrics tells.
+	metrics *http.ServeMux
+}
+
+// NewHandler builds the handler for client URLs and registers the metrics of
 // the health checks.
-func NewHandler(cfg Config) (http.Handler, error) {
+func NewHandler(cfg Config) (*Handler, error) {
 	cfg.EnsureDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/version", versionHandler(cfg.Backend))
-	if err := addHealth(mux, cfg); err != nil {
+	health, err := newHealth(cfg)
+	if err != nil {
 		return nil, err
-	}
-	mux.Handle("/metrics", promhttp.HandlerFor(cfg.Registry, promhttp.HandlerOpts{}))
-	mux.Handle("/debug/vars", expvar.Handler())
-	if cfg.Pprof {
-		addPprof(mux)
 	}
 	gw, err := newGateway(cfg.Services, cfg.RequestBytesMax)
 	if err != nil {
 		return nil, err
 	}
-	mux.Handle("/v3/", gw)
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, status.Errorf(codes.NotFound, "no such path: %s", r.URL.Path))
-	})
-	rest := &rest{kv: cfg.Services.KV, bytesMax: cfg.RequestBytesMax}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Ahead of the mux, which would redirect keys that hold "//" or "..".
-		if strings.HasPrefix(r.URL.EscapedPath(), restPrefix) {
-			rest.ServeHTTP(w, r)
-			return
-		}
-		mux.ServeHTTP(w, r)
-	}), nil
+	h := &Handler{
+		rest: &rest{kv: cfg.Services.KV, bytesMax: cfg.RequestBytesMax},
+		mux:  http.NewServeMux(), metrics: http.NewServeMux(),
+	}
+	metrics := promhttp.HandlerFor(cfg.Registry, promhttp.HandlerOpts{})
+	for _, mux := range []*http.ServeMux{h.mux, h.metrics} {
+		health.add(mux)
+		mux.Handle("/metrics", metrics)
+		mux.HandleFunc("/", notFound)
+	}
+	h.mux.HandleFunc("/version", versionHandler(cfg.Backend))
+	h.mux.Handle("/debug/vars", expvar.Handler())
+	if cfg.Pprof {
+		addPprof(h.mux)
+	}
+	h.mux.Handle("/v3/", gw)
+	return h, nil
+}
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	// Ahead of the mux, which would redirect keys that hold "//" or "..".
+	if strings.HasPrefix(r.URL.EscapedPath(), restPrefix) {
+		h.rest.ServeHTTP(w, r)
+		return
+	}
+	h.mux.ServeHTTP(w, r)
+}
+
+// Metrics is the handler for a metrics URL: /metrics, /health, /livez and
+// /readyz, and no data.
+func (h *Handler) Metrics() http.Handler { return h.metrics }
+
+func notFound(w http.ResponseWriter, r *http.Request) {
+	writeError(w, status.Errorf(codes.NotFound, "no such path: %s", r.URL.Path))
 }
 
 func addPprof(mux *http.ServeMux) {

@@ -29,7 +29,7 @@ type health struct {
 	total   *prometheus.CounterVec
 }
 
-func addHealth(mux *http.ServeMux, cfg Config) error {
+func newHealth(cfg Config) (*health, error) {
 	h := &health{
 		cfg: cfg,
 		success: prometheus.NewCounter(prometheus.CounterOpts{
@@ -43,9 +43,14 @@ func addHealth(mux *http.ServeMux, cfg Config) error {
 	}
 	for _, c := range []prometheus.Collector{h.success, h.failure, h.last, h.total} {
 		if err := cfg.Registry.Register(c); err != nil {
-			return fmt.Errorf("web: registering the metrics of health checks: %w", err)
+			return nil, fmt.Errorf("web: registering the metrics of health checks: %w", err)
 		}
 	}
+	return h, nil
+}
+
+// add serves the checks on mux.
+func (h *health) add(mux *http.ServeMux) {
 	mux.HandleFunc("/health", h.serve)
 	local := check{"serializable_read", func(ctx context.Context) error { return h.read(ctx, true) }}
 	h.addChecks(mux, "livez", local)
@@ -55,7 +60,6 @@ func addHealth(mux *http.ServeMux, cfg Config) error {
 		check{"linearizable_read", func(ctx context.Context) error { return h.read(ctx, false) }},
 		check{"non_learner", h.notLearner},
 	)
-	return nil
 }
 
 // probeKey is read by the checks: one key, because a range would count the

@@ -23,10 +23,11 @@ import (
 
 // site is a member behind net/http.
 type site struct {
-	t      *testing.T
-	member *rpctest.Member
-	url    string
-	client *http.Client
+	t       *testing.T
+	member  *rpctest.Member
+	handler *web.Handler
+	url     string
+	client  *http.Client
 }
 
 func newSite(t *testing.T, cfg request.Config) *site {
@@ -45,7 +46,7 @@ func newSite(t *testing.T, cfg request.Config) *site {
 	// As curl: no redirect is followed unless asked for.
 	client := server.Client()
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &site{t, m, server.URL, client}
+	return &site{t, m, h, server.URL, client}
 }
 
 func (s *site) do(method, path, body string) (int, http.Header, string) {
@@ -152,6 +153,21 @@ func TestMetrics(t *testing.T) {
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("missing %s in\n%s", want, got)
+		}
+	}
+}
+
+// TestMetricsURL serves metrics and health and no data.
+func TestMetricsURL(t *testing.T) {
+	s := newSite(t, request.Config{})
+	for path, want := range map[string]int{
+		"/metrics": 200, "/health": 200, "/livez": 200, "/readyz/serializable_read": 200,
+		"/kv/name": 404, "/v3/kv/range": 404, "/version": 404, "/debug/vars": 404,
+	} {
+		w := httptest.NewRecorder()
+		s.handler.Metrics().ServeHTTP(w, httptest.NewRequest("GET", path, nil))
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", path, w.Code, want)
 		}
 	}
 }
