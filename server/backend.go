@@ -61,9 +61,6 @@ func (b backend) Leader() uint64    { return b.s.status().Leader }
 func (b backend) IsLearner() bool   { return b.s.status().Role == node.Learner }
 func (b backend) Revision() int64   { return b.s.rooms.machine.Revision() }
 
-// Alarms are none: nothing raises one yet.
-func (b backend) Alarms() []*pb.AlarmMember { return nil }
-
 func (b backend) Versions() version.Versions {
 	return version.Versions{Server: EtcdVersion, Cluster: EtcdVersion[:3] + ".0", Storage: EtcdVersion[:3] + ".0"}
 }
@@ -78,10 +75,10 @@ func (b backend) Members() []*pb.Member {
 
 func (b backend) Status() etcdv3.Status {
 	status := b.s.status()
-	size := b.s.sizeBytes()
+	size, inUse := b.s.dbSizes()
 	return etcdv3.Status{
 		CommitIndex: status.Commit, AppliedIndex: status.Applied,
-		DBSizeBytes: size, DBSizeInUseBytes: size,
+		DBSizeBytes: size, DBSizeInUseBytes: inUse, QuotaBytes: b.s.upkeep.guard.Bytes(),
 		Version: EtcdVersion, StorageVersion: EtcdVersion[:3] + ".0",
 	}
 }

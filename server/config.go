@@ -3,15 +3,12 @@ package server
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/url"
 	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"raftkv/node"
 	"raftkv/server/identity"
 )
 
@@ -21,7 +18,8 @@ type Member struct {
 	PeerURLs []string
 }
 
-// Config sets up one member. URLs are http://host:port.
+// Config sets up one member. URLs are http://host:port or https://host:port;
+// those for clients may also be unix://path or unixs://path.
 type Config struct {
 	// Name is the member's label; it must be one of InitialCluster's names.
 	Name    string
@@ -33,6 +31,10 @@ type Config struct {
 	ListenClientURLs    []string
 	AdvertiseClientURLs []string
 	ListenPeerURLs      []string
+	// ListenClientHTTPURLs take HTTP away from ListenClientURLs, which then
+	// serve gRPC alone. ListenMetricsURLs serve metrics and health alone.
+	ListenClientHTTPURLs []string
+	ListenMetricsURLs    []string
 	// Peers dial a member at the URLs of its entry here, which may differ from
 	// those it listens on.
 	InitialCluster      []Member
@@ -40,9 +42,38 @@ type Config struct {
 
 	HeartbeatInterval time.Duration
 	ElectionTimeout   time.Duration
+	// FullFirstElection waits a whole election timeout for a leader after the
+	// start, instead of one tick.
+	FullFirstElection bool
 
 	MaxRequestBytes int
 	MaxTxnOps       int
+	// MaxConcurrentStreams bounds the requests in flight of one connection; 0:
+	// no bound.
+	MaxConcurrentStreams uint32
+	// Keepalive rules for connections of clients, as in listen.GRPCConfig.
+	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout time.Duration
+
+	// QuotaBackendBytes bounds the live data; 0: the default, negative: none.
+	QuotaBackendBytes int64
+	// AutoCompactionPeriod keeps that much history, AutoCompactionRevisions
+	// that many revisions; at most one is set, none: no compaction by itself.
+	AutoCompactionPeriod    time.Duration
+	AutoCompactionRevisions int64
+	// A compaction removes CompactionBatchLimit revisions at a time and pauses
+	// for CompactionSleepInterval between; 0: defaults.
+	CompactionBatchLimit    int
+	CompactionSleepInterval time.Duration
+
+	// TLS of the https and unixs URLs.
+	ClientTLS, PeerTLS TLS
+	TLSCommon
+
+	// A warning is logged when a unary request or the application of committed
+	// entries takes longer; 0: never.
+	WarnUnaryDuration, WarnApplyDuration time.Duration
+	// ExtensiveMetrics adds how long requests take.
+	ExtensiveMetrics bool
 	// Pprof serves profiles under /debug/pprof/ on the client ports.
 	Pprof bool
 
@@ -51,12 +82,6 @@ type Config struct {
 	// OnEvent receives the events of the node's life with members resolved to
 	// names. It is called in order and must not block for long.
 	OnEvent func(Event)
-}
-
-// Event is a node's event with the leader's name.
-type Event struct {
-	node.Event
-	LeaderName string
 }
 
 // EnsureDefaults fills what is not set.
@@ -94,6 +119,7 @@ func (c *Config) EnsureDefaults() {
 	if c.MaxTxnOps == 0 {
 		c.MaxTxnOps = 128
 	}
+	c.TLSCommon.ensureDefaults()
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -109,16 +135,9 @@ func (c *Config) EnsureDefaults() {
 func (c *Config) Validate() error {
 	var errs []error
 	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	for flag, urls := range map[string][]string{
-		"--listen-client-urls": c.ListenClientURLs, "--advertise-client-urls": c.AdvertiseClientURLs,
-		"--listen-peer-urls": c.ListenPeerURLs,
-	} {
-		for _, u := range urls {
-			if err := checkURL(u); err != nil {
-				fault("%s: %w", flag, err)
-			}
-		}
-	}
+	errs = append(errs, c.validateURLs()...)
+	errs = append(errs, c.validateTLS()...)
+	errs = append(errs, c.validateCompaction()...)
 	if c.ElectionTimeout < 5*c.HeartbeatInterval {
 		fault("--election-timeout (%v) must be at least five times --heartbeat-interval (%v)", c.ElectionTimeout, c.HeartbeatInterval)
 	}
@@ -155,7 +174,9 @@ func (c *Config) validateCluster() (errs []error) {
 			errs = append(errs, fmt.Errorf("--initial-cluster gives no peer URL for %q", m.Name))
 		}
 		for _, u := range m.PeerURLs {
-			if err := checkURL(u); err != nil {
+			if parsed, err := parseURL(u); err != nil {
+				errs = append(errs, fmt.Errorf("--initial-cluster: %w", err))
+			} else if err := c.checkPeerURL(parsed); err != nil {
 				errs = append(errs, fmt.Errorf("--initial-cluster: %w", err))
 			}
 			if other, taken := urls[u]; taken && other != m.Name {
@@ -178,23 +199,6 @@ func (c *Config) memberNames() []string {
 	return names
 }
 
-func checkURL(s string) error {
-	u, err := url.Parse(s)
-	if err != nil {
-		return fmt.Errorf("%q is not a URL: %w", s, err)
-	}
-	if u.Scheme != "http" {
-		return fmt.Errorf("%q: scheme %q is not supported yet, only http is", s, u.Scheme)
-	}
-	if _, port, err := net.SplitHostPort(u.Host); err != nil || port == "" {
-		return fmt.Errorf("%q has no port; write http://host:port", s)
-	}
-	if u.Path != "" && u.Path != "/" {
-		return fmt.Errorf("%q must not have a path", s)
-	}
-	return nil
-}
-
 // ids computes the ids of the cluster and of its initial members.
 func (c *Config) ids() (cluster uint64, members map[string]uint64) {
 	members = make(map[string]uint64, len(c.InitialCluster))
@@ -213,3 +217,20 @@ func (c *Config) electionTicks() int { return int(c.ElectionTimeout / c.Heartbea
 // requestTimeout is how long a request waits for the cluster, as in etcd: long
 // enough to survive an election.
 func (c *Config) requestTimeout() time.Duration { return 5*time.Second + 2*c.ElectionTimeout }
+
+func (c *Config) validateCompaction() (errs []error) {
+	fault := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if c.AutoCompactionPeriod < 0 || c.AutoCompactionRevisions < 0 {
+		fault("--auto-compaction-retention must not be negative")
+	}
+	if c.AutoCompactionPeriod > 0 && c.AutoCompactionRevisions > 0 {
+		fault("--auto-compaction-mode is either periodic or revision")
+	}
+	if c.CompactionBatchLimit < 0 {
+		fault("--compaction-batch-limit (%d) must not be negative", c.CompactionBatchLimit)
+	}
+	if c.CompactionSleepInterval < 0 {
+		fault("--compaction-sleep-interval (%v) must not be negative", c.CompactionSleepInterval)
+	}
+	return errs
+}

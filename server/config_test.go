@@ -32,6 +32,8 @@ func TestFaultsAreNamedByFlag(t *testing.T) {
 		"--election-timeout (200ms) must be at least five times": func(c *Config) { c.ElectionTimeout = 200 * time.Millisecond },
 		"--election-timeout (1m0s) must not exceed":              func(c *Config) { c.ElectionTimeout = time.Minute },
 		`--listen-client-urls: "ftp://h:1": scheme "ftp"`:        func(c *Config) { c.ListenClientURLs = []string{"ftp://h:1"} },
+		`port "0" is not a number from 1 to 65535`:               func(c *Config) { c.ListenPeerURLs = []string{"http://h:0"} },
+		`port "70000" is not a number from 1 to 65535`:           func(c *Config) { c.ListenPeerURLs = []string{"http://h:70000"} },
 		`"http://h" has no port`:                                 func(c *Config) { c.ListenPeerURLs = []string{"http://h"} },
 		"must not have a path":                                   func(c *Config) { c.AdvertiseClientURLs = []string{"http://h:1/x"} },
 		`names "a" twice`:                                        func(c *Config) { c.InitialCluster[1].Name = "a" },

@@ -6,8 +6,8 @@
 // What it does not do: decide anything about raft (node), about keys (state
 // machine) or about requests (rpc). Where code here is more than wiring it is
 // about being a member at all: whether the directory is the right one
-// (identity), whether the member is new (admission.go), telling the cluster its
-// name and URLs (publish.go).
+// (identity), whether the member is new and who may talk (membership.go), telling
+// the cluster its name and URLs (publish.go).
 //
 // # Invariants
 //
@@ -21,7 +21,8 @@
 //
 // Start returns once the ports serve. One goroutine then brings the member up
 // (confirmation, node, publication) and waits for the node to end; one per port
-// and protocol serves. Stop waits for all of them. The node is published
+// and protocol serves; one delivers events. Stop waits for all of them, unless
+// a room has failed in a way that never ends. The node is published
 // through an atomic pointer; requests that come before it is there are refused
 // as having no leader.
 package server

@@ -6,28 +6,49 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/url"
 	"sync"
 	"syscall"
 	"time"
 
+	"go.etcd.io/etcd/client/pkg/v3/transport"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
 
 	"raftkv/rpc/listen"
 	"raftkv/rpc/peer"
+	"raftkv/rpc/web"
 )
 
-// port is one address with what it serves.
+// duty is a set of what an entrance serves.
+type duty uint8
+
+const (
+	serveClients duty = 1 << iota // gRPC for clients
+	serveWeb                      // HTTP for clients
+	serveMetrics                  // metrics and health alone
+	servePeers
+)
+
+// port is one address with the entrances into it.
 type port struct {
-	address        string
-	clients, peers bool
-	listener       net.Listener
-	splitter       *listen.Splitter
-	grpc           *grpc.Server
-	health         *health.Server
-	http           *http.Server
+	address
+	listener  net.Listener
+	splitter  *listen.Splitter
+	entrances []*entrance
+}
+
+// entrance serves one way into a port. What is not its duty cannot be reached
+// through it: the servers do not know it.
+type entrance struct {
+	endpoint string
+	secure   bool
+	duties   duty
+	grpc     *grpc.Server   // nil without duties in gRPC
+	health   *health.Server // with grpc
+	http     *http.Server   // nil without duties in HTTP
 }
 
 // front is every port of a member.
@@ -40,36 +61,77 @@ type front struct {
 // bind opens the ports, before anything else is touched.
 func bind(cfg *Config, fail func(error)) (*front, error) {
 	f := &front{fail: fail}
-	byAddress := map[string]*port{}
-	add := func(urls []string, mark func(*port)) error {
-		for _, s := range urls {
-			u, err := url.Parse(s)
-			if err != nil {
-				return err
-			}
-			p := byAddress[u.Host]
-			if p == nil {
-				p = &port{address: u.Host}
-				if p.listener, err = net.Listen("tcp", u.Host); err != nil {
-					return portError(u.Host, err)
-				}
-				byAddress[u.Host] = p
-				f.ports = append(f.ports, p)
-			}
-			mark(p)
-		}
-		return nil
+	clients := serveClients | serveWeb
+	if len(cfg.ListenClientHTTPURLs) > 0 {
+		clients = serveClients
 	}
-	err := errors.Join(
-		add(cfg.ListenClientURLs, func(p *port) { p.clients = true }),
-		add(cfg.ListenPeerURLs, func(p *port) { p.peers = true }))
-	if err != nil {
-		for _, p := range f.ports {
-			err = errors.Join(err, p.listener.Close())
+	for _, list := range []struct {
+		urls     []string
+		endpoint string
+		duties   duty
+	}{
+		{cfg.ListenClientURLs, "client", clients},
+		{cfg.ListenClientHTTPURLs, "client", serveWeb},
+		{cfg.ListenMetricsURLs, "client", serveMetrics},
+		{cfg.ListenPeerURLs, "peer", servePeers},
+	} {
+		if err := f.add(list.urls, list.endpoint, list.duties); err != nil {
+			for _, p := range f.ports {
+				err = errors.Join(err, p.listener.Close())
+			}
+			return nil, err
 		}
-		return nil, err
 	}
 	return f, nil
+}
+
+// add makes the ports of some URLs take on duties.
+func (f *front) add(urls []string, endpoint string, duties duty) error {
+	for _, s := range urls {
+		a, err := parseURL(s)
+		if err != nil {
+			return err
+		}
+		p, err := f.port(a)
+		if err != nil {
+			return portError(a.host, err)
+		}
+		p.entrance(endpoint, a.secure).duties |= duties
+	}
+	return nil
+}
+
+func (f *front) port(a address) (*port, error) {
+	for _, p := range f.ports {
+		if p.network == a.network && p.host == a.host {
+			return p, nil
+		}
+	}
+	p := &port{address: a}
+	var err error
+	if a.network == "unix" {
+		p.listener, err = transport.NewUnixListener(a.host)
+	} else {
+		p.listener, err = net.Listen(a.network, a.host)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f.ports = append(f.ports, p)
+	return p, nil
+}
+
+// entrance returns the one for an endpoint. In plain text nobody can be told
+// from anybody, so there is one for all.
+func (p *port) entrance(endpoint string, secure bool) *entrance {
+	for _, e := range p.entrances {
+		if e.secure == secure && (!secure || e.endpoint == endpoint) {
+			return e
+		}
+	}
+	e := &entrance{endpoint: endpoint, secure: secure}
+	p.entrances = append(p.entrances, e)
+	return e
 }
 
 func portError(address string, err error) error {
@@ -83,63 +145,156 @@ func portError(address string, err error) error {
 type services struct {
 	clients func(grpc.ServiceRegistrar)
 	peers   func(grpc.ServiceRegistrar)
-	web     http.Handler
+	web     *web.Handler
 	stats   *listen.RPCStats
 	metrics *listen.Metrics
+	tls     *security
 }
 
 // serve starts to answer on every port.
 func (f *front) serve(cfg *Config, s services) error {
 	for _, p := range f.ports {
-		if err := f.open(p, cfg, s); err != nil {
+		if err := p.open(cfg, s); err != nil {
 			return err
 		}
 	}
 	for _, p := range f.ports {
-		f.serving.Go(func() { f.ended(p, p.grpc.Serve(p.splitter.GRPC())) })
-		f.serving.Go(func() { f.ended(p, p.http.Serve(p.splitter.HTTP())) })
+		for i, e := range p.entrances {
+			overGRPC, overHTTP := p.splitter.Halves(i)
+			f.start(p, overGRPC, e.grpc != nil, func() error { return e.grpc.Serve(overGRPC) })
+			f.start(p, overHTTP, e.http != nil, func() error { return e.http.Serve(overHTTP) })
+		}
 	}
 	return nil
 }
 
-func (f *front) open(p *port, cfg *Config, s services) (err error) {
-	config := listen.GRPCConfig{RequestBytesMax: cfg.MaxRequestBytes, Stats: s.stats}
-	if p.peers {
-		config.Extra = peer.ServerOptions()
-	}
-	register := func(r grpc.ServiceRegistrar) {
-		if p.clients {
-			s.clients(r)
+// start serves one protocol of an entrance, or refuses its connections.
+func (f *front) start(p *port, l net.Listener, served bool, serve func() error) {
+	f.serving.Go(func() {
+		if !served {
+			f.ended(p, l.Close())
+			return
 		}
-		if p.peers {
-			s.peers(r)
+		f.ended(p, serve())
+	})
+}
+
+// open builds the servers of a port and begins to accept.
+func (p *port) open(cfg *Config, s services) (err error) {
+	var ways []listen.Entrance
+	for _, e := range p.entrances {
+		if err := e.build(cfg, s); err != nil {
+			return err
+		}
+		ways = append(ways, p.way(e, s.tls))
+	}
+	p.splitter, err = listen.Split(p.listener, listen.Options{Entrances: ways, Logger: cfg.Logger, Metrics: s.metrics})
+	return err
+}
+
+// way is the entrance as the splitter sees it.
+func (p *port) way(e *entrance, tls *security) listen.Entrance {
+	way := listen.Entrance{Endpoint: e.endpoint}
+	switch {
+	case !e.secure:
+	case e.endpoint == "peer":
+		way.TLS, way.Check = tls.peers, tls.checkPeer
+		// Alone it takes whoever comes; the certificate decides.
+		if p.sharesTLS() {
+			way.Ask = peer.ALPN
+		}
+	default:
+		way.TLS = tls.clients
+	}
+	return way
+}
+
+func (p *port) sharesTLS() bool {
+	secured := 0
+	for _, e := range p.entrances {
+		if e.secure {
+			secured++
 		}
 	}
-	p.grpc, p.health, err = listen.NewGRPCServer(config, register)
+	return secured > 1
+}
+
+// build makes the servers for the duties of an entrance.
+func (e *entrance) build(cfg *Config, s services) (err error) {
+	if e.duties&(serveClients|servePeers) != 0 {
+		e.grpc, e.health, err = listen.NewGRPCServer(e.grpcConfig(cfg, s), func(r grpc.ServiceRegistrar) {
+			if e.duties&serveClients != 0 {
+				s.clients(r)
+			}
+			if e.duties&servePeers != 0 {
+				s.peers(r)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		// Not serving until the member knows a leader.
+		e.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
+	}
+	handler := http.NotFoundHandler()
+	switch {
+	case e.duties&serveWeb != 0:
+		handler = s.web
+	case e.duties&serveMetrics != 0:
+		handler = s.web.Metrics()
+	case e.duties&servePeers == 0:
+		return nil
+	}
+	complaints, err := zap.NewStdLogAt(cfg.Logger.Named("http"), zap.DebugLevel)
 	if err != nil {
 		return err
 	}
-	// Not serving until the member knows a leader.
-	p.health.SetServingStatus("", healthpb.HealthCheckResponse_NOT_SERVING)
-	handler := s.web
-	if !p.clients {
-		handler = http.NotFoundHandler()
+	e.http = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: complaints}
+	return nil
+}
+
+// peerStreamsMin leaves room for what a member has under way on one connection.
+const peerStreamsMin = 128
+
+func (e *entrance) grpcConfig(cfg *Config, s services) listen.GRPCConfig {
+	c := listen.GRPCConfig{
+		RequestBytesMax: cfg.MaxRequestBytes, ConcurrentStreamsMax: cfg.MaxConcurrentStreams, Stats: s.stats,
+		KeepaliveMinTime: cfg.KeepaliveMinTime, KeepaliveInterval: cfg.KeepaliveInterval, KeepaliveTimeout: cfg.KeepaliveTimeout,
+		Slow: listen.SlowRequests{Threshold: cfg.WarnUnaryDuration, Logger: cfg.Logger},
 	}
-	p.http = &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
-	p.splitter, err = listen.Split(p.listener, listen.Options{Logger: cfg.Logger, Metrics: s.metrics})
-	return err
+	if e.secure {
+		c.Credentials = listen.FinishedTLS()
+	}
+	if e.duties&servePeers == 0 {
+		return c
+	}
+	if c.ConcurrentStreamsMax > 0 {
+		c.ConcurrentStreamsMax = max(c.ConcurrentStreamsMax, peerStreamsMin)
+	}
+	var clients keepalive.EnforcementPolicy
+	var pings keepalive.ServerParameters
+	if e.duties&serveClients != 0 {
+		clients.MinTime = c.KeepaliveMinTime
+		pings.Time, pings.Timeout = c.KeepaliveInterval, c.KeepaliveTimeout
+	}
+	c.Extra = peer.ServerOptions(clients, pings)
+	return c
 }
 
 func (f *front) ended(p *port, err error) {
 	if err != nil && !errors.Is(err, http.ErrServerClosed) && !errors.Is(err, grpc.ErrServerStopped) && !errors.Is(err, net.ErrClosed) {
-		f.fail(fmt.Errorf("serve on %s: %w", p.address, err))
+		f.fail(fmt.Errorf("serve on %s: %w", p.host, err))
 	}
 }
 
 // ready tells health checks that the member serves.
 func (f *front) ready() {
 	for _, p := range f.ports {
-		p.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+		for _, e := range p.entrances {
+			if e.health != nil {
+				e.health.SetServingStatus("", healthpb.HealthCheckResponse_SERVING)
+			}
+		}
 	}
 }
 
@@ -164,12 +319,10 @@ func (f *front) stop(closePeers func()) error {
 			errs = append(errs, p.listener.Close())
 			continue
 		}
-		draining.Go(func() { stopGRPC(ctx, p.grpc) })
-		draining.Go(func() {
-			if p.http.Shutdown(ctx) != nil {
-				_ = p.http.Close() // it was given its time
-			}
-		})
+		for _, e := range p.entrances {
+			draining.Go(func() { stopGRPC(ctx, e.grpc) })
+			draining.Go(func() { stopHTTP(ctx, e.http) })
+		}
 	}
 	draining.Wait()
 	for _, p := range f.ports {
@@ -181,7 +334,16 @@ func (f *front) stop(closePeers func()) error {
 	return errors.Join(errs...)
 }
 
+func stopHTTP(ctx context.Context, s *http.Server) {
+	if s != nil && s.Shutdown(ctx) != nil {
+		_ = s.Close() // it was given its time
+	}
+}
+
 func stopGRPC(ctx context.Context, s *grpc.Server) {
+	if s == nil {
+		return
+	}
 	done := make(chan struct{})
 	go func() {
 		s.GracefulStop()

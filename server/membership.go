@@ -28,8 +28,12 @@ func (m membership) Check(member, incarnation uint64) error {
 		return peer.ErrUnknownMember
 	}
 	err := m.s.rooms.ledger.Meet(member, incarnation)
-	if errors.Is(err, identity.ErrBootstrapped) {
+	switch {
+	case errors.Is(err, identity.ErrBootstrapped):
 		return peer.ErrOtherIncarnation
+	case err != nil:
+		// A promise to remember that could not be made durable (invariant 6).
+		m.s.fail(err)
 	}
 	return err
 }
@@ -129,6 +133,12 @@ func (s *Server) peerUp(id uint64) { s.cfg.Logger.Info("connected to node " + s.
 func (s *Server) rejected(r *peer.Refused) {
 	switch r.Reason {
 	case peer.ReasonIncarnation:
+		// A complete directory was confirmed by a majority, so it is the other
+		// one that met an impostor first.
+		if s.rooms.complete {
+			s.cfg.Logger.Error("node " + s.nameOf(r.Peer) + " knows this member with another data directory; it was started with a wrong one at some time")
+			return
+		}
 		s.fail(s.bootstrapped(s.nameOf(r.Peer)))
 	case peer.ReasonRemoved:
 		s.fail(fmt.Errorf("member %x (%q) was removed from the cluster; its data directory can be deleted", s.memberID, s.cfg.Name))

@@ -14,11 +14,13 @@ import (
 // and the member's queues under ours (invariant 5).
 func (s *Server) registerMetrics(offered services) error {
 	errs := []error{
+		s.upkeepMetrics(),
 		s.cfg.Registry.Register(collectors.NewGoCollector()),
 		s.cfg.Registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 		s.cfg.Registry.Register(offered.stats),
 		s.cfg.Registry.Register(offered.metrics),
 		s.cfg.Registry.Register(s.fsyncs),
+		s.cfg.Registry.Register(newPeerMetrics(s.transport.Stats)),
 	}
 	for _, c := range append(s.raftMetrics(), s.queueMetrics()...) {
 		errs = append(errs, s.cfg.Registry.Register(c))
@@ -55,7 +57,6 @@ func (s *Server) raftMetrics() []prometheus.Collector {
 		gauge("raftkv_raft_term", "Raft term of this member.", of(func(n node.Status) float64 { return float64(n.Term) })),
 		gauge("raftkv_raft_first_index", "First entry of the log.", of(func(n node.Status) float64 { return float64(n.First) })),
 		gauge("raftkv_raft_last_index", "Last durable entry of the log.", of(func(n node.Status) float64 { return float64(n.Last) })),
-		gauge("etcd_mvcc_db_total_size_in_bytes", "Size of the state on disk in bytes.", func() float64 { return float64(s.sizeBytes()) }),
 		gauge("etcd_debugging_mvcc_current_revision", "Revision of the store.", func() float64 { return float64(s.rooms.machine.Revision()) }),
 	}
 }
@@ -70,6 +71,7 @@ func (s *Server) queueMetrics() []prometheus.Collector {
 		}
 	}
 	return []prometheus.Collector{
+		counter("raftkv_server_events_dropped_total", "Events of the node's life that nobody took in time.", func() float64 { return float64(s.events.dropped.Load()) }),
 		gauge("etcd_server_proposals_pending", "Commands that wait to be packed into an entry.", of(func(q node.Stats) float64 { return float64(q.QueuedCommands) })),
 		gauge("raftkv_node_batches_in_flight", "Batches of this member that are proposed and not applied.", of(func(q node.Stats) float64 { return float64(q.InflightBatches) })),
 		gauge("raftkv_node_writes_queued", "Tasks that wait for the log writer.", of(func(q node.Stats) float64 { return float64(q.QueuedWrites) })),

@@ -41,19 +41,20 @@ type owner struct{ clusterID, memberID uint64 }
 const seedIndex, seedTerm = 1, 1
 
 // openRooms opens what can be opened before the member is admitted: everything
-// but the log of a complete directory.
-func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(time.Duration)) (r *rooms, err error) {
+// but the log of a complete directory. compacted is told of compactions.
+func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(time.Duration), compacted func()) (r *rooms, err error) {
 	r = &rooms{cfg: cfg, owner: owner, observeFsync: observeFsync}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
+			r = nil
 		}
 	}()
 	stateDir, snapDir, fs, err := r.openDirectory()
 	if err != nil {
 		return r, err
 	}
-	r.machine, err = statemachine.Open(statemachine.Options{Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal})
+	r.machine, err = statemachine.Open(statemachine.Options{Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted})
 	if err != nil {
 		return r, fmt.Errorf("open the state in %s: %w", stateDir, err)
 	}
@@ -63,6 +64,9 @@ func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(ti
 	}
 	if !r.complete {
 		return r, r.create()
+	}
+	if !r.machine.Initialized() {
+		return r, fmt.Errorf("the state in %s is damaged: it is empty, but this member has taken part in a cluster; remove this member and add it again with an empty data directory", stateDir)
 	}
 	return r, nil
 }

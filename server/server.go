@@ -31,7 +31,9 @@ type Server struct {
 	rooms     *rooms
 	transport *peer.Transport
 	fsyncs    prometheus.Histogram
+	events    *events
 	node      atomic.Pointer[node.Node]
+	upkeep    upkeep
 
 	ctx    context.Context // ends when the member stops
 	cancel context.CancelCauseFunc
@@ -52,12 +54,13 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, fsyncs: newFsyncHistogram(), ready: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{cfg: cfg, fsyncs: newFsyncHistogram(), events: newEvents(), ready: make(chan struct{}), done: make(chan struct{})}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	clusterID, members := cfg.ids()
 	s.clusterID, s.memberID = clusterID, members[cfg.Name]
+	go s.events.run(cfg.OnEvent, s.done)
 	if err := s.open(); err != nil {
-		s.cancel(err)
+		s.fail(err)
 		return nil, errors.Join(err, s.close())
 	}
 	s.background.Go(s.run)
@@ -69,14 +72,21 @@ func (s *Server) open() (err error) {
 	if s.front, err = bind(&s.cfg, s.fail); err != nil {
 		return err
 	}
-	if s.rooms, err = openRooms(&s.cfg, owner{s.clusterID, s.memberID}, s.fail, s.observeFsync); err != nil {
+	if s.upkeep, err = s.newUpkeep(); err != nil {
+		return err
+	}
+	if s.rooms, err = openRooms(&s.cfg, owner{s.clusterID, s.memberID}, s.fail, s.observeFsync, s.upkeep.sweeper.Wake); err != nil {
+		return err
+	}
+	secured, err := openSecurity(&s.cfg)
+	if err != nil {
 		return err
 	}
 	s.transport, err = peer.New(peer.Options{
 		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation,
 		Membership: membership{s}, Snapshots: s.rooms.snaps,
 		Hooks:  peer.Hooks{PeerUp: s.peerUp, PeerDown: s.peerDown, Rejected: s.rejected},
-		Logger: s.cfg.Logger.Named("peer"),
+		Logger: s.cfg.Logger.Named("peer"), Credentials: secured.dial,
 	})
 	if err != nil {
 		return err
@@ -92,6 +102,7 @@ func (s *Server) open() (err error) {
 	if err != nil {
 		return err
 	}
+	offered.tls = secured
 	return s.front.serve(&s.cfg, offered)
 }
 
@@ -104,6 +115,7 @@ func (s *Server) services() (services, error) {
 	b := backend{s}
 	gate, err := request.New(b, request.AllowAll{}, table, request.Config{
 		RequestBytesMax: s.cfg.MaxRequestBytes, TxnOpsMax: s.cfg.MaxTxnOps, Timeout: s.cfg.requestTimeout(),
+		Space: s.upkeep.guard.Admit,
 	})
 	if err != nil {
 		return services{}, err
@@ -125,6 +137,9 @@ func (s *Server) services() (services, error) {
 		stats:   listen.NewRPCStats(),
 		metrics: listen.NewMetrics(),
 	}
+	if s.cfg.ExtensiveMetrics {
+		offered.stats.ObserveDurations()
+	}
 	return offered, s.registerMetrics(offered)
 }
 
@@ -137,6 +152,7 @@ func (s *Server) run() {
 		return
 	}
 	n := s.node.Load()
+	s.startUpkeep()
 	s.background.Go(s.publish)
 	if err := n.WaitFor(s.ctx, func(status node.Status) bool { return status.Leader != 0 }); err == nil {
 		s.front.ready()
@@ -165,10 +181,10 @@ func (s *Server) bringUp() error {
 	applied, _ := s.rooms.machine.Applied()
 	n, err := node.Start(node.Config{
 		ID: s.memberID, Boot: s.rooms.boot, Applied: applied,
-		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: true,
-		Pack: s.pack, CommandBytesMax: s.cfg.MaxRequestBytes,
+		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: !s.cfg.FullFirstElection,
+		Pack: s.pack, Check: checkForwarded, CommandBytesMax: s.cfg.MaxRequestBytes,
 		Logger: s.cfg.Logger.Named("raft"), OnEvent: s.tell,
-	}, node.Rooms{Log: s.rooms.log, State: s.rooms.machine, Snapshots: s.rooms.snaps, Transport: s.transport})
+	}, node.Rooms{Log: s.rooms.log, State: watchApply(s.rooms.machine, &s.cfg), Snapshots: s.rooms.snaps, Transport: s.transport})
 	if err != nil {
 		return err
 	}
@@ -181,14 +197,6 @@ func (s *Server) pack(batch uint64, commands [][]byte) []byte {
 	return envelope.Pack(envelope.Envelope{
 		Proposer: s.memberID, Boot: s.rooms.boot, Batch: batch, ClusterVersion: clusterVersion,
 	}, commands)
-}
-
-func (s *Server) tell(e node.Event) {
-	told := Event{Event: e}
-	if e.Leader != 0 {
-		told.LeaderName = s.nameOf(e.Leader)
-	}
-	s.cfg.OnEvent(told)
 }
 
 // status is the node's, or only this member's id before there is a node.
@@ -240,7 +248,7 @@ func (s *Server) Stop() error {
 	s.stopOnce.Do(func() {
 		s.handOver()
 		s.fail(nil)
-		s.stopErr = errors.Join(s.failure, s.close())
+		s.stopErr = errors.Join(s.failed(), s.close())
 	})
 	return s.stopErr
 }
@@ -257,8 +265,31 @@ func (s *Server) handOver() {
 	}
 }
 
-// close takes down whatever is up, from the clients to the ground floor.
+// giveUpTime is how long a member that has failed waits for its rooms to end.
+const giveUpTime = 5 * time.Second
+
+// close takes everything down. A room that has failed may never end: Pebble
+// retries a flush that the disk refuses for ever, and who waits for it waits as
+// long. So a member that has failed leaves such a room behind after a while;
+// the process is to exit.
 func (s *Server) close() error {
+	closed := make(chan error, 1)
+	go func() { closed <- s.takeDown() }()
+	if s.failed() == nil {
+		return <-closed
+	}
+	giveUp := time.NewTimer(giveUpTime)
+	defer giveUp.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-giveUp.C:
+		return errors.New("parts of this member did not end after the failure and were left behind")
+	}
+}
+
+// takeDown ends whatever is up, from the clients to the ground floor.
+func (s *Server) takeDown() error {
 	var errs []error
 	if s.front != nil {
 		errs = append(errs, s.front.stop(s.closeTransport))
@@ -271,7 +302,14 @@ func (s *Server) close() error {
 	if s.rooms != nil {
 		errs = append(errs, s.rooms.close())
 	}
+	s.events.wait()
 	return errors.Join(errs...)
+}
+
+func (s *Server) failed() error {
+	s.failMu.Lock()
+	defer s.failMu.Unlock()
+	return s.failure
 }
 
 // closeTransport ends the streams to and from the other members.

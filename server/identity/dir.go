@@ -57,7 +57,7 @@ func Open(root string, want Identity) (*Dir, error) {
 	if err := refuseForeign(root); err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(member, 0o700); err != nil {
+	if err := makeDirs(member); err != nil {
 		return nil, fmt.Errorf("create the data directory: %w; check its path and permissions", err)
 	}
 	d := &Dir{root: root}
@@ -68,6 +68,25 @@ func Open(root string, want Identity) (*Dir, error) {
 		return nil, errors.Join(err, d.Close())
 	}
 	return d, nil
+}
+
+// makeDirs creates a directory and its missing parents. Each directory that got
+// an entry is fsynced: what is not durable may be gone after a power loss, with
+// everything in it.
+func makeDirs(path string) error {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return nil
+	}
+	parent := filepath.Dir(path)
+	if parent != path {
+		if err := makeDirs(parent); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return SyncDir(parent)
 }
 
 // refuseForeign keeps us from writing into somebody else's directory.
@@ -96,8 +115,11 @@ func (d *Dir) acquire(member string) error {
 	if err != nil {
 		return fmt.Errorf("open the lock of the data directory: %w; check its permissions", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	switch err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); {
+	case errors.Is(err, syscall.EWOULDBLOCK):
 		return errors.Join(fmt.Errorf("%w: %s; stop that process or choose another --data-dir", ErrInUse, d.root), f.Close())
+	case err != nil:
+		return errors.Join(fmt.Errorf("lock the data directory %s: %w", d.root, err), f.Close())
 	}
 	d.lock = f
 	return nil
@@ -132,14 +154,14 @@ func (d *Dir) load(want Identity) error {
 	if err := writeFile(d.file(), d.Identity); err != nil {
 		return fmt.Errorf("record the start in the data directory: %w", err)
 	}
-	return errors.Join(SyncDir(d.root), SyncDir(filepath.Dir(d.root)))
+	return nil
 }
 
 // refuseRemains refuses a directory that has lost its identity but not its data.
 func (d *Dir) refuseRemains() error {
 	for _, path := range []string{d.WAL(), d.State()} {
 		if _, err := os.Stat(path); err == nil {
-			return fmt.Errorf("data directory %s is half empty: identity.json is missing, but %s is there; restore it from a backup, or remove this member from the cluster and add a new one with an empty directory", d.root, path)
+			return fmt.Errorf("data directory %s is half empty: identity.json is missing, but %s is there; remove this member from the cluster and add a new one with an empty directory", d.root, path)
 		}
 	}
 	return nil
@@ -147,8 +169,8 @@ func (d *Dir) refuseRemains() error {
 
 func (d *Dir) refuseHalfEmpty() error {
 	for _, path := range []string{d.WAL(), d.State()} {
-		if _, err := os.Stat(path); err != nil {
-			return fmt.Errorf("data directory %s is half empty: %s is missing; restore it from a backup, or remove this member from the cluster and add a new one with an empty directory", d.root, path)
+		if entries, err := os.ReadDir(path); err != nil || len(entries) == 0 {
+			return fmt.Errorf("data directory %s is half empty: %s is missing or empty; remove this member from the cluster and add a new one with an empty directory", d.root, path)
 		}
 	}
 	return nil

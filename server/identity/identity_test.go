@@ -72,6 +72,12 @@ func TestRefusals(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, want(), "half empty"},
+		"state empty": {func(t *testing.T, root string) {
+			complete(t, root)
+			if err := os.Remove(filepath.Join(root, "member", "state", "file")); err != nil {
+				t.Fatal(err)
+			}
+		}, want(), "half empty"},
 		"identity missing": {func(t *testing.T, root string) {
 			complete(t, root)
 			if err := os.Remove(filepath.Join(root, "member", "identity.json")); err != nil {
@@ -200,9 +206,7 @@ func complete(t *testing.T, root string) {
 	t.Helper()
 	d := open(t, root, want())
 	for _, dir := range []string{d.WAL(), d.State()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
+		write(t, filepath.Join(dir, "file"), "x")
 	}
 	if err := d.MarkComplete(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,105 @@
+package server
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"raftkv/node"
+	"raftkv/statemachine/envelope"
+)
+
+// Event kinds, for those who follow Config.OnEvent.
+const (
+	EventCandidate  = node.EventCandidate
+	EventElected    = node.EventElected
+	EventLeader     = node.EventLeader
+	EventLeaderLost = node.EventLeaderLost
+	EventCatchingUp = node.EventCatchingUp
+	EventCaughtUp   = node.EventCaughtUp
+)
+
+// Event is a node's event with the leader's name.
+type Event struct {
+	node.Event
+	LeaderName string
+}
+
+// eventsMax bounds the events that wait for Config.OnEvent. Beyond it they are
+// dropped and counted: a console that does not read must not stop raft.
+const eventsMax = 256
+
+// events takes events from the node's loop and hands them to Config.OnEvent on
+// a goroutine of its own.
+type events struct {
+	queue   chan Event
+	ended   chan struct{} // closed when run has ended
+	dropped atomic.Uint64
+}
+
+func newEvents() *events {
+	return &events{queue: make(chan Event, eventsMax), ended: make(chan struct{})}
+}
+
+func (e *events) put(event Event) {
+	select {
+	case e.queue <- event:
+	default:
+		e.dropped.Add(1)
+	}
+}
+
+// run delivers until stopped is closed, and then what is left.
+func (e *events) run(deliver func(Event), stopped <-chan struct{}) {
+	defer close(e.ended)
+	for {
+		select {
+		case event := <-e.queue:
+			deliver(event)
+		case <-stopped:
+			for {
+				select {
+				case event := <-e.queue:
+					deliver(event)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// lastEventsTime is how long a stop waits for a console that does not read.
+const lastEventsTime = time.Second
+
+// wait returns when the last event is delivered or lastEventsTime has passed.
+func (e *events) wait() {
+	late := time.NewTimer(lastEventsTime)
+	defer late.Stop()
+	select {
+	case <-e.ended:
+	case <-late.C:
+	}
+}
+
+// tell is the node's OnEvent.
+func (s *Server) tell(e node.Event) {
+	told := Event{Event: e}
+	if e.Leader != 0 {
+		told.LeaderName = s.nameOf(e.Leader)
+	}
+	s.events.put(told)
+}
+
+// checkForwarded refuses a batch that another member packed if it would stop
+// whoever applies it, or if it claims to be somebody else's.
+func checkForwarded(from uint64, batch []byte) error {
+	e, err := envelope.Decode(batch)
+	if err != nil {
+		return err
+	}
+	if e.Proposer != from || e.Boot == 0 || e.Batch == 0 || len(e.Commands) == 0 {
+		return fmt.Errorf("batch %d of boot %d of member %x with %d commands", e.Batch, e.Boot, e.Proposer, len(e.Commands))
+	}
+	return nil
+}

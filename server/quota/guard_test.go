@@ -1,0 +1,171 @@
+package quota
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"raftkv/statemachine"
+)
+
+// fakeMember replicates its alarm in no time.
+type fakeMember struct {
+	mu              sync.Mutex
+	live            int64
+	free, total     uint64
+	diskErr         error
+	own, other      bool
+	proposed        int
+	proposeErr      error
+	proposeDuration time.Duration
+}
+
+func (f *fakeMember) do(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeMember) LiveBytes() (n int64) { f.do(func() { n = f.live }); return n }
+func (f *fakeMember) Disk() (free, total uint64, err error) {
+	f.do(func() { free, total, err = f.free, f.total, f.diskErr })
+	return free, total, err
+}
+func (f *fakeMember) NoSpace() (is bool)    { f.do(func() { is = f.own || f.other }); return is }
+func (f *fakeMember) proposals() (n int)    { f.do(func() { n = f.proposed }); return n }
+func (f *fakeMember) OwnNoSpace() (is bool) { f.do(func() { is = f.own }); return is }
+
+func (f *fakeMember) SetNoSpace(_ context.Context, active bool) (err error) {
+	var took time.Duration
+	f.do(func() { took = f.proposeDuration })
+	time.Sleep(took)
+	f.do(func() {
+		f.proposed++
+		if err = f.proposeErr; err == nil {
+			f.own = active
+		}
+	})
+	return err
+}
+
+// start runs a guard in the bubble of t.
+func start(t *testing.T, quota int64, f *fakeMember) *Guard {
+	g := New(quota, f, zap.NewNop())
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { g.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	synctest.Wait()
+	return g
+}
+
+func admit(t *testing.T, g *Guard, growth int64, want bool) {
+	t.Helper()
+	err := g.Admit(t.Context(), growth)
+	if (err == nil) != want || err != nil && !errors.Is(err, statemachine.ErrNoSpace) {
+		t.Errorf("growth by %d: %v, want it admitted: %t", growth, err, want)
+	}
+}
+
+func TestQuota(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeMember{live: 900}
+		g := start(t, 1000, f)
+		admit(t, g, 99, true)
+		admit(t, g, 100, false)
+		if !f.OwnNoSpace() || f.proposals() != 1 {
+			t.Fatalf("alarm %t after %d proposals", f.OwnNoSpace(), f.proposals())
+		}
+		admit(t, g, 1, false)
+		// Room for a small one is not enough: one of 100 was refused.
+		f.do(func() { f.live = 901 })
+		time.Sleep(3 * checkInterval)
+		admit(t, g, 1, false)
+		f.do(func() { f.live = 800 })
+		time.Sleep(2 * checkInterval)
+		if f.OwnNoSpace() || f.proposals() != 2 {
+			t.Errorf("alarm %t after %d proposals", f.OwnNoSpace(), f.proposals())
+		}
+		admit(t, g, 100, true)
+		// Another member's alarm counts, and is not this one's to take back.
+		f.do(func() { f.other = true })
+		admit(t, g, 1, false)
+		time.Sleep(5 * checkInterval)
+		if f.proposals() != 2 {
+			t.Errorf("%d proposals", f.proposals())
+		}
+	})
+}
+
+// TestManyRefusals: many writes that do not fit make one proposal, and all wait
+// for it.
+func TestManyRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeMember{live: 2000, proposeDuration: 300 * time.Millisecond}
+		g := start(t, 1000, f)
+		began := time.Now()
+		var wg sync.WaitGroup
+		for range 50 {
+			wg.Go(func() {
+				admit(t, g, 10, false)
+				if !f.NoSpace() || time.Since(began) != 300*time.Millisecond {
+					t.Errorf("answered after %v", time.Since(began))
+				}
+			})
+		}
+		wg.Wait()
+		if f.proposals() != 1 {
+			t.Errorf("%d proposals", f.proposals())
+		}
+		// One that cannot be made is made again by the next write.
+		f.do(func() { f.own, f.proposeErr = false, errors.New("no leader") })
+		admit(t, g, 10, false)
+		f.do(func() { f.proposeErr = nil })
+		admit(t, g, 10, false)
+		if !f.OwnNoSpace() || f.proposals() != 3 {
+			t.Errorf("alarm %t after %d proposals", f.OwnNoSpace(), f.proposals())
+		}
+	})
+}
+
+func TestReserveOfTheDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const gib = 1 << 30
+		f := &fakeMember{free: 10 * gib, total: 100 * gib}
+		g := start(t, -1, f)
+		if g.Bytes() != 0 {
+			t.Errorf("quota %d", g.Bytes())
+		}
+		admit(t, g, 1<<40, true)
+		f.do(func() { f.free = reserveBytesMax - 1 })
+		time.Sleep(2 * checkInterval)
+		if !f.OwnNoSpace() {
+			t.Error("no alarm though the disk is full")
+		}
+		admit(t, g, 1, false)
+		f.do(func() { f.free = 2*reserveBytesMax - 1 })
+		time.Sleep(2 * checkInterval)
+		admit(t, g, 1, false)
+		f.do(func() { f.free = 2 * reserveBytesMax })
+		time.Sleep(2 * checkInterval)
+		admit(t, g, 1, true)
+		// A small disk has a smaller reserve.
+		f.do(func() { f.free, f.total = 6<<20, 100<<20 })
+		time.Sleep(2 * checkInterval)
+		admit(t, g, 1, true)
+		f.do(func() { f.diskErr = errors.New("cannot tell") })
+		time.Sleep(2 * checkInterval)
+		admit(t, g, 1, true)
+	})
+}
+
+func TestDefault(t *testing.T) {
+	if g := New(0, &fakeMember{}, zap.NewNop()); g.Bytes() != DefaultBytes {
+		t.Errorf("quota %d", g.Bytes())
+	}
+}
