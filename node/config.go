@@ -88,7 +88,7 @@ func (c *Config) EnsureDefaults() {
 	def(&c.BatchCommandsMax, 1024)
 	def(&c.BatchBytesMax, 512<<10)
 	def(&c.CommandBytesMax, 16<<20)
-	def(&c.WindowBatches, 4)
+	def(&c.WindowBatches, 2)
 	def(&c.WindowBytes, 16<<20)
 	def(&c.ReadRoundsMax, 2)
 	def(&c.InboxMessagesMax, 4096)

@@ -29,7 +29,7 @@ var rooms = map[string]struct {
 	"client":       {may: []string{"rpc"}, never: []string{"github.com/cockroachdb/pebble"}},
 	"bench":        {may: []string{"client", "rpc"}, never: []string{"github.com/cockroachdb/pebble"}},
 	"cmd/raft-kv":  {may: []string{"server", "operator"}},
-	"cmd/raft-cli": {may: []string{"client", "operator"}, never: []string{"github.com/cockroachdb/pebble"}},
+	"cmd/raft-cli": {may: []string{"client", "operator", "rpc/kvstream/kvpb"}, never: []string{"github.com/cockroachdb/pebble"}},
 	// Tests may look at everything.
 	"test": {may: []string{"node", "wal", "snap", "statemachine", "rpc", "server", "operator", "client", "bench", "cmd"}},
 }
