@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"raftkv/node"
+	"raftkv/statemachine"
 	"raftkv/statemachine/envelope"
 )
 
@@ -32,20 +33,35 @@ const eventsMax = 256
 // events takes events from the node's loop and hands them to Config.OnEvent on
 // a goroutine of its own.
 type events struct {
-	queue   chan Event
+	queue   chan told
 	ended   chan struct{} // closed when run has ended
 	dropped atomic.Uint64
 }
 
+// told is an event, or what is to happen once those before it are delivered.
+type told struct {
+	event Event
+	then  func()
+}
+
 func newEvents() *events {
-	return &events{queue: make(chan Event, eventsMax), ended: make(chan struct{})}
+	return &events{queue: make(chan told, eventsMax), ended: make(chan struct{})}
 }
 
 func (e *events) put(event Event) {
 	select {
-	case e.queue <- event:
+	case e.queue <- told{event: event}:
 	default:
 		e.dropped.Add(1)
+	}
+}
+
+// after calls f once the events so far are delivered; at once if too many wait.
+func (e *events) after(f func()) {
+	select {
+	case e.queue <- told{then: f}:
+	default:
+		f()
 	}
 }
 
@@ -54,19 +70,27 @@ func (e *events) run(deliver func(Event), stopped <-chan struct{}) {
 	defer close(e.ended)
 	for {
 		select {
-		case event := <-e.queue:
-			deliver(event)
+		case next := <-e.queue:
+			next.hand(deliver)
 		case <-stopped:
 			for {
 				select {
-				case event := <-e.queue:
-					deliver(event)
+				case next := <-e.queue:
+					next.hand(deliver)
 				default:
 					return
 				}
 			}
 		}
 	}
+}
+
+func (t told) hand(deliver func(Event)) {
+	if t.then != nil {
+		t.then()
+		return
+	}
+	deliver(t.event)
 }
 
 // lastEventsTime is how long a stop waits for a console that does not read.
@@ -84,11 +108,11 @@ func (e *events) wait() {
 
 // tell is the node's OnEvent.
 func (s *Server) tell(e node.Event) {
-	told := Event{Event: e}
+	event := Event{Event: e}
 	if e.Leader != 0 {
-		told.LeaderName = s.nameOf(e.Leader)
+		event.LeaderName = s.nameOf(e.Leader)
 	}
-	s.events.put(told)
+	s.events.put(event)
 }
 
 // checkForwarded refuses a batch that another member packed if it would stop
@@ -97,6 +121,9 @@ func checkForwarded(from uint64, batch []byte) error {
 	e, err := envelope.Decode(batch)
 	if err != nil {
 		return err
+	}
+	if newest := uint32(statemachine.NewestVersion); e.ClusterVersion > newest {
+		return fmt.Errorf("packed for cluster version %x, this binary knows up to %x", e.ClusterVersion, newest)
 	}
 	if e.Proposer != from || e.Boot == 0 || e.Batch == 0 || len(e.Commands) == 0 {
 		return fmt.Errorf("batch %d of boot %d of member %x with %d commands", e.Batch, e.Boot, e.Proposer, len(e.Commands))

@@ -18,14 +18,23 @@ import (
 // membership tells the peer transport who may talk.
 type membership struct{ s *Server }
 
-// Check admits members of the replicated table on the directory they had when
-// we first met them.
+// Check admits members of the replicated table on the directory that they have
+// published there. Until a member has published, the directory counts with
+// which we met it first; that may be an impostor's, started by mistake, which
+// is why the table has the last word.
 func (m membership) Check(member, incarnation uint64) error {
 	if slices.Contains(m.s.rooms.machine.RemovedMembers(), member) {
 		return peer.ErrRemovedMember
 	}
-	if !slices.ContainsFunc(m.s.rooms.machine.Members(), func(k statemachine.Member) bool { return k.ID == member }) {
+	members := m.s.rooms.machine.Members()
+	i := slices.IndexFunc(members, func(k statemachine.Member) bool { return k.ID == member })
+	switch {
+	case i < 0:
 		return peer.ErrUnknownMember
+	case members[i].Incarnation == incarnation:
+		return nil
+	case members[i].Incarnation != 0:
+		return peer.ErrOtherIncarnation
 	}
 	err := m.s.rooms.ledger.Meet(member, incarnation)
 	switch {

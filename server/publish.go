@@ -2,12 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
 
 	"raftkv/statemachine"
 	"raftkv/statemachine/envelope"
@@ -16,11 +16,19 @@ import (
 // publishPause is the time between two attempts to publish.
 const publishPause = 500 * time.Millisecond
 
-// publish replicates this member's name and client URLs, unless the members
-// table has them already. It tries until it succeeds or the member stops.
+// publish replicates this member's name, client URLs and incarnation, unless
+// the members table has them already. It tries until it succeeds, the member
+// stops, or the cluster turns out to know it with another data directory.
 func (s *Server) publish() {
+	s.background.Go(s.publishClusterVersion)
 	for !s.published() {
-		if err := s.publishOnce(); err != nil && s.ctx.Err() == nil {
+		err := s.publishOnce()
+		if errors.Is(err, statemachine.ErrOtherIncarnation) {
+			s.fail(fmt.Errorf("member %x (%q) has already been bootstrapped: the cluster knows it with another data directory. Two directories must never take part under one id; remove the member from the cluster and add it again (%w)",
+				s.memberID, s.cfg.Name, err))
+			return
+		}
+		if err != nil && s.ctx.Err() == nil {
 			s.cfg.Logger.Debug("publishing this member's client URLs failed; trying again", zap.Error(err))
 		}
 		if pause(s.ctx, publishPause) != nil {
@@ -31,12 +39,15 @@ func (s *Server) publish() {
 
 func (s *Server) published() bool {
 	return slices.ContainsFunc(s.rooms.machine.Members(), func(m statemachine.Member) bool {
-		return m.ID == s.memberID && m.Name == s.cfg.Name && slices.Equal(m.ClientURLs, s.cfg.AdvertiseClientURLs)
+		return m.ID == s.memberID && m.Name == s.cfg.Name && m.Incarnation == s.rooms.incarnation &&
+			slices.Equal(m.ClientURLs, s.cfg.AdvertiseClientURLs)
 	})
 }
 
 func (s *Server) publishOnce() error {
-	body, err := proto.Marshal(&pb.Member{ID: s.memberID, Name: s.cfg.Name, ClientURLs: s.cfg.AdvertiseClientURLs})
+	body, err := envelope.PublishMember{
+		ID: s.memberID, Name: s.cfg.Name, ClientURLs: s.cfg.AdvertiseClientURLs, Incarnation: s.rooms.incarnation,
+	}.Encode()
 	if err != nil {
 		return err
 	}

@@ -156,7 +156,8 @@ func (s *Server) run() {
 	s.background.Go(s.publish)
 	if err := n.WaitFor(s.ctx, func(status node.Status) bool { return status.Leader != 0 }); err == nil {
 		s.front.ready()
-		close(s.ready)
+		// Whoever follows the events hears of the leader first.
+		s.events.after(func() { close(s.ready) })
 	}
 	select {
 	case <-n.Done():
@@ -195,7 +196,7 @@ func (s *Server) bringUp() error {
 
 func (s *Server) pack(batch uint64, commands [][]byte) []byte {
 	return envelope.Pack(envelope.Envelope{
-		Proposer: s.memberID, Boot: s.rooms.boot, Batch: batch, ClusterVersion: clusterVersion,
+		Proposer: s.memberID, Boot: s.rooms.boot, Batch: batch, ClusterVersion: s.packedVersion(),
 	}, commands)
 }
 

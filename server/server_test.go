@@ -182,6 +182,44 @@ func TestLostDirectoryIsRefusedAndTheOthersServe(t *testing.T) {
 	c.expect(2, "k", "w")
 }
 
+// A start with a wrong data directory is refused, and does not keep the rightful
+// member out, although one of the others had never met that before.
+func TestAMistakenStartDoesNotLockTheMemberOut(t *testing.T) {
+	c := newCluster(t, 5, false)
+	for i := range 4 {
+		c.start(i)
+	}
+	for i := range 4 {
+		c.waitReady(c.servers[i])
+	}
+	c.put(1, "k", "v")
+	if err := c.servers[0].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.servers[0] = nil
+	c.start(4)
+	c.waitReady(c.servers[4])
+	c.expect(4, "k", "v") // so it has applied who the members are
+
+	impostor := c.configs[0]
+	impostor.DataDir = filepath.Join(t.TempDir(), "wrong")
+	s, err := Start(t.Context(), impostor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-s.Done()
+	if err := s.Stop(); err == nil || !strings.Contains(err.Error(), "has already been bootstrapped") {
+		t.Errorf("%v does not explain the refusal", err)
+	}
+
+	c.start(0)
+	c.waitReady(c.servers[0])
+	for i := range 5 {
+		c.put(i, "k", fmt.Sprint(i))
+	}
+	c.expect(0, "k", "4")
+}
+
 func TestBusyPortLeavesTheDirectoryAlone(t *testing.T) {
 	c := newCluster(t, 1, false)
 	l, err := net.Listen("tcp", strings.TrimPrefix(c.configs[0].ListenClientURLs[0], "http://"))

@@ -24,7 +24,11 @@
 //     that ensures it is part of the state and travels with snapshots. Records
 //     of removed proposers stay, so that a batch of theirs that is still
 //     under way cannot be applied a second time.
-//  5. A member id is used once: removed ids are kept for ever [11].
+//     The table of sessions does the same for the commands of a client: each
+//     sequence number takes effect at most once, whoever packs it, and its
+//     result moves in one batch with its effects.
+//  5. A member id is used once: removed ids are kept for ever, and so is the
+//     first incarnation that a member publishes [11].
 //  6. Nothing is read or written after a failed write: the error goes to
 //     OnFatal once, and every later call returns it [6].
 //  7. What can be read is decided by the replicated compacted revision alone.
@@ -51,5 +55,8 @@
 // damage or a newer binary makes one. For the same reason a command of an
 // unknown kind is fatal and not a refusal: the cluster version keeps new kinds
 // out of the log until every member knows them, so the binary is older than
-// its data, and answering with an error would drop what the others apply.
+// its data, and answering with an error would drop what the others apply. An
+// envelope or a state of a newer cluster version is fatal too. A kind that the
+// binary knows and the cluster version does not allow yet is a refusal, alike
+// on all members.
 package statemachine

@@ -67,16 +67,14 @@ func serve(ctx context.Context, cfg server.Config, ready func()) error {
 		}
 		return err
 	}
-	go func() {
+	for serving := s.Ready(); ; serving = nil {
 		select {
-		case <-s.Ready():
+		case <-serving:
 			ready()
+		case <-ctx.Done():
+			return s.Stop()
 		case <-s.Done():
+			return s.Stop()
 		}
-	}()
-	select {
-	case <-ctx.Done():
-	case <-s.Done():
 	}
-	return s.Stop()
 }

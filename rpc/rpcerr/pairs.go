@@ -3,6 +3,9 @@ package rpcerr
 import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
 	"raftkv/node"
 	"raftkv/statemachine"
 )
@@ -44,8 +47,20 @@ func statePairs() []Pair {
 		{statemachine.ErrMemberNotLearner, rpctypes.ErrGRPCMemberNotLearner},
 		{statemachine.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
 
+		{statemachine.ErrOtherIncarnation, own(codes.FailedPrecondition, "member is known with another data directory")},
+		{statemachine.ErrNotYet, own(codes.FailedPrecondition, "cluster version does not allow this command yet")},
+		{statemachine.ErrSessionUnknown, own(codes.NotFound, "session not found")},
+		{statemachine.ErrSessionUsed, own(codes.FailedPrecondition, "session was used meanwhile")},
+		// Past for ever; what leaves a gap may be sent again behind the rest.
+		{statemachine.ErrSequencePast, own(codes.FailedPrecondition, "sequence number is past, its result is no longer known")},
+		{statemachine.ErrSequenceGap, own(codes.OutOfRange, "sequence number leaves a gap")},
+		{statemachine.ErrResultNotKept, own(codes.FailedPrecondition, "command was applied before, its result was not kept")},
+
 		// A joining member that waits for its snapshot knows no leader either.
 		{statemachine.ErrNotInitialized, rpctypes.ErrGRPCNoLeader},
 		{statemachine.ErrClosed, rpctypes.ErrGRPCStopped},
 	}
 }
+
+// own is the status of what etcd does not know.
+func own(code codes.Code, text string) error { return status.Error(code, "raftkv: "+text) }

@@ -55,7 +55,7 @@ func readCurrent(fs vfs.FS, dir string) (string, error) {
 	_, isName := dbNumber(name)
 	switch {
 	case !isOurs:
-		return "", fmt.Errorf("%w: %s was not written by raft-kv; point the node at another data directory", ErrDirectory, path)
+		return "", fmt.Errorf("%w: %s is damaged, or was not written by raft-kv; remove this member from the cluster and add it again with an empty data directory, or choose another one", ErrDirectory, path)
 	case version != fmt.Sprint(formatVersion):
 		return "", fmt.Errorf("%w: %s has format %q, this binary knows format %d; start the newer binary that wrote it",
 			ErrDirectory, path, version, formatVersion)

@@ -5,7 +5,8 @@
 // envelope.proto is the written specification; the encoder and the decoder are
 // made by hand from the wire primitives of protobuf, so that packing does not
 // copy commands more than once and decoding does not copy bodies at all. The
-// package deliberately does not know what commands do.
+// bodies that are no messages of etcd are specified and encoded here as well.
+// The package deliberately does not know what commands do.
 //
 // A normal entry's data is an envelope; an entry without data is raft's own. A
 // configuration change carries its envelope in the context of the change, with

@@ -124,7 +124,7 @@ func TestHalfEmptyDirectory(t *testing.T) {
 		if err := os.Rename(path, aside); err != nil {
 			t.Fatal(err)
 		}
-		refusesUnchanged(t, n, logAndState, `^raft-kv: data directory `+n.DataDir()+` is half empty: .*`+regexp.QuoteMeta(part)+` is missing.*; restore it from a backup, or remove this member from the cluster and add a new one with an empty directory$`)
+		refusesUnchanged(t, n, logAndState, `^raft-kv: data directory `+n.DataDir()+` is half empty: .*`+regexp.QuoteMeta(part)+` is missing.*; remove this member from the cluster and add a new one with an empty directory$`)
 		if err := os.Rename(aside, path); err != nil {
 			t.Fatal(err)
 		}

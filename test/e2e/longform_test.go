@@ -32,7 +32,7 @@ func TestLongForm(t *testing.T) {
 			"--listen-client-urls", client(n), "--advertise-client-urls", client(n),
 			"--listen-peer-urls", peer(n), "--initial-advertise-peer-urls", peer(n),
 			"--initial-cluster", strings.Join(initial, ","), "--initial-cluster-state", "new", "--initial-cluster-token", "e2e",
-			"--heartbeat-interval=50", "--election-timeout=500", "--log-level=warn",
+			"--heartbeat-interval=50", "--election-timeout=500", "--log-format=console", "--log-level=warn",
 		}}))
 	}
 	leads := regexp.MustCompile(`^\[(LEADER|FOLLOWER)\] (Elected! Term: \d+|Leader is node member-[abc])$`)
