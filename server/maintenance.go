@@ -94,7 +94,7 @@ func (m upkeepMember) propose(ctx context.Context, kind envelope.Kind, req proto
 	}
 	ctx, cancel := context.WithTimeout(ctx, m.s.cfg.requestTimeout())
 	defer cancel()
-	result, _, err := backend{m.s}.Propose(ctx, envelope.EncodeCommand(envelope.Command{Kind: kind, Body: body}))
+	result, _, err := backend(m).Propose(ctx, envelope.EncodeCommand(envelope.Command{Kind: kind, Body: body}))
 	if refusal, ok := result.(error); ok {
 		return refusal
 	}

@@ -62,12 +62,12 @@ func run(t *testing.T, p Policy, steps map[int]func(*fakeCluster), minutes int, 
 		ctx, cancel := context.WithCancel(t.Context())
 		var running sync.WaitGroup
 		running.Go(func() { a.Run(ctx) })
-		time.Sleep(time.Second) // between the ticks from now on
+		pass(time.Second) // between the ticks from now on
 		for minute := range minutes {
 			if step := steps[minute]; step != nil {
 				step(f)
 			}
-			time.Sleep(time.Minute)
+			pass(time.Minute)
 		}
 		cancel()
 		running.Wait()

@@ -43,7 +43,7 @@ func (f *fakeMember) OwnNoSpace() (is bool) { f.do(func() { is = f.own }); retur
 func (f *fakeMember) SetNoSpace(_ context.Context, active bool) (err error) {
 	var took time.Duration
 	f.do(func() { took = f.proposeDuration })
-	time.Sleep(took)
+	pass(took)
 	f.do(func() {
 		f.proposed++
 		if err = f.proposeErr; err == nil {
@@ -84,10 +84,10 @@ func TestQuota(t *testing.T) {
 		admit(t, g, 1, false)
 		// Room for a small one is not enough: one of 100 was refused.
 		f.do(func() { f.live = 901 })
-		time.Sleep(3 * checkInterval)
+		pass(3 * checkInterval)
 		admit(t, g, 1, false)
 		f.do(func() { f.live = 800 })
-		time.Sleep(2 * checkInterval)
+		pass(2 * checkInterval)
 		if f.OwnNoSpace() || f.proposals() != 2 {
 			t.Errorf("alarm %t after %d proposals", f.OwnNoSpace(), f.proposals())
 		}
@@ -95,7 +95,7 @@ func TestQuota(t *testing.T) {
 		// Another member's alarm counts, and is not this one's to take back.
 		f.do(func() { f.other = true })
 		admit(t, g, 1, false)
-		time.Sleep(5 * checkInterval)
+		pass(5 * checkInterval)
 		if f.proposals() != 2 {
 			t.Errorf("%d proposals", f.proposals())
 		}
@@ -143,23 +143,23 @@ func TestReserveOfTheDisk(t *testing.T) {
 		}
 		admit(t, g, 1<<40, true)
 		f.do(func() { f.free = reserveBytesMax - 1 })
-		time.Sleep(2 * checkInterval)
+		pass(2 * checkInterval)
 		if !f.OwnNoSpace() {
 			t.Error("no alarm though the disk is full")
 		}
 		admit(t, g, 1, false)
 		f.do(func() { f.free = 2*reserveBytesMax - 1 })
-		time.Sleep(2 * checkInterval)
+		pass(2 * checkInterval)
 		admit(t, g, 1, false)
 		f.do(func() { f.free = 2 * reserveBytesMax })
-		time.Sleep(2 * checkInterval)
+		pass(2 * checkInterval)
 		admit(t, g, 1, true)
 		// A small disk has a smaller reserve.
 		f.do(func() { f.free, f.total = 6<<20, 100<<20 })
-		time.Sleep(2 * checkInterval)
+		pass(2 * checkInterval)
 		admit(t, g, 1, true)
 		f.do(func() { f.diskErr = errors.New("cannot tell") })
-		time.Sleep(2 * checkInterval)
+		pass(2 * checkInterval)
 		admit(t, g, 1, true)
 	})
 }
