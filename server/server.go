@@ -249,7 +249,13 @@ func (s *Server) Stop() error {
 	s.stopOnce.Do(func() {
 		s.handOver()
 		s.fail(nil)
-		s.stopErr = errors.Join(s.failed(), s.close())
+		err := s.close()
+		if s.stopErr = s.failed(); s.stopErr == nil {
+			s.stopErr = err
+		} else if err != nil {
+			// What fails after the failure is mostly the same once more.
+			s.cfg.Logger.Warn("stopping after a failure", zap.Error(err))
+		}
 	})
 	return s.stopErr
 }

@@ -119,7 +119,7 @@ func TestDirectories(t *testing.T) {
 			}
 			write(t, fs, dir+"photos.zip", "x")
 		}, "choose an empty directory"},
-		"foreign CURRENT": {func(t *testing.T, fs vfs.FS) { write(t, fs, dir+"CURRENT", "MANIFEST-000001\n") }, "another data directory"},
+		"foreign CURRENT": {func(t *testing.T, fs vfs.FS) { write(t, fs, dir+"CURRENT", "MANIFEST-000001\n") }, "remove this member"},
 		"newer format": {func(t *testing.T, fs vfs.FS) {
 			write(t, fs, dir+"CURRENT", "raft-kv state, format 2\ndb-000001\n")
 		}, "newer binary"},
