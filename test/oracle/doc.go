@@ -8,7 +8,8 @@
 // ADR says otherwise), does not test several members, faults, restarts or
 // concurrent clients (the simulator and the process tests do), and asks nothing
 // that raft-kv does not serve yet: leases, watches and auth come with their
-// services, by a method in operation.go and a weight in generator.go.
+// services, by a method in operation.go and a weight in generator.go. Hash and
+// Snapshot are about the files of a storage engine and are not compared.
 //
 //	operation.go   a request and how it is sent
 //	member.go      the two members
@@ -16,6 +17,7 @@
 //	oracle.go      runs operations on both and finds the first difference
 //	generator*.go  requests from a seed
 //	exclusions.go  what is not asked, and why
+//	known.go       faults that are known and not fixed yet
 //	shrink.go      fewer operations with the same difference
 //	testdata/      programs that once showed a difference, replayed every time
 //
@@ -24,14 +26,17 @@
 //  1. The requests of a run are a function of the seed and of etcd's answers,
 //     which are themselves a function of the requests: a seed and a number of
 //     operations replay a run exactly.
-//  2. Both members have applied an operation before the next one starts, so no
-//     answer depends on timing.
+//  2. Both members have applied an operation before the next one starts, and
+//     what depends on a compaction's work in the background is asked after it,
+//     so no answer depends on timing.
 //  3. No mask but Mask: it is applied to both answers alike, and it keeps
 //     whether a masked field was set at all.
 //  4. A run that says nothing fails: the tests demand that most operations
 //     succeeded and that every known refusal was seen.
-//  5. Where etcd's answer is no measure nothing is asked: the list of such
-//     requests is in exclusions.go, with the reasons, and nowhere else.
+//  5. Where etcd's answer is no measure nothing is asked or, if only the answer
+//     tells, compared: both lists are in exclusions.go, with the reasons, and
+//     nowhere else.
+//  6. No alarm stays active for more than a few operations.
 //
 // # Goroutines and locks
 //

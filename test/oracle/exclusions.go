@@ -1,8 +1,6 @@
 package oracle
 
 import (
-	"bytes"
-
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -26,10 +24,8 @@ const limitSlackBytes = 256
 //     ignore_value or ignore_lease: etcd's check of conflicting keys takes the
 //     open range for an empty one, and its apply panics when the value to keep
 //     is gone by then.
-//   - Streams of several keys with a sort target and no sort order: etcd does
-//     not refuse them, sorts each chunk by itself and goes on behind the last
-//     key of the sorted chunk, so that keys are missing or come twice and the
-//     count is wrong.
+//   - Alarm requests with an action that does not exist: etcd applies nothing,
+//     and its handler panics for want of an answer.
 func excluded(o Operation) bool {
 	distance := proto.Size(o.Request) - requestBytesMax
 	if -limitSlackBytes < distance && distance < limitSlackBytes {
@@ -43,12 +39,32 @@ func excluded(o Operation) bool {
 			ignores = ignores || op.GetRequestPut().GetIgnoreValue() || op.GetRequestPut().GetIgnoreLease()
 		})
 		return opens && ignores
-	case *pb.RangeRequest:
-		several := len(r.GetRangeEnd()) != 0 && !bytes.Equal(r.GetRangeEnd(), append(bytes.Clone(r.GetKey()), 0))
-		return o.Method == RangeStream && several &&
-			r.GetSortTarget() != pb.RangeRequest_KEY && r.GetSortOrder() == pb.RangeRequest_NONE
+	case *pb.AlarmRequest:
+		_, known := pb.AlarmRequest_AlarmAction_name[int32(r.GetAction())]
+		return !known
 	}
 	return false
+}
+
+// firstChunkKeys is how many keys etcd puts into the first chunk of a stream.
+const firstChunkKeys = 10
+
+// excludedAnswer tells which answers of etcd are no measure once they are seen.
+// This is the whole list:
+//
+//   - Streams with a sort target and no sort order that do not end within their
+//     first chunk: etcd does not refuse them, sorts each chunk by itself and
+//     goes on, and counts on, behind the last key of the sorted chunk, so that
+//     keys are missing or come twice and the count is wrong. A full first chunk
+//     may be such a stream too, if all that is left was missed.
+func excludedAnswer(o Operation, etcd Answer) bool {
+	asked, ok := o.Request.(*pb.RangeRequest)
+	if !ok || o.Method != RangeStream || asked.GetCountOnly() ||
+		asked.GetSortTarget() == pb.RangeRequest_KEY || asked.GetSortOrder() != pb.RangeRequest_NONE {
+		return false
+	}
+	answer, ok := etcd.Response.(*pb.RangeResponse)
+	return ok && (answer.GetMore() || len(answer.GetKvs()) >= firstChunkKeys)
 }
 
 // eachOp visits every operation of a transaction, nested ones too.

@@ -20,6 +20,12 @@ type Generator struct {
 	seen map[string]*mvccpb.KeyValue
 	// compacting is the revision of the compaction asked last.
 	compacting int64
+	// compactions are the revisions of the newest compactions.
+	compactions []int64
+	// armed are the alarms that are active, armedOps how many operations were
+	// asked since the first of them and armedOpsMax after how many they end.
+	armed                 []*pb.AlarmMember
+	armedOps, armedOpsMax int
 }
 
 // NewGenerator returns the generator of a seed.
@@ -38,15 +44,23 @@ func NewGenerator(seed uint64) *Generator {
 // Next makes the next request.
 func (g *Generator) Next() Operation {
 	for {
-		if o := g.next(); !excluded(o) {
-			return o
+		o := g.next()
+		if excluded(o) {
+			continue
 		}
+		if r, ok := o.Request.(*pb.AlarmRequest); ok {
+			g.noteAlarm(r)
+		}
+		return o
 	}
 }
 
 func (g *Generator) next() Operation {
 	g.compacting = 0
-	switch g.pick(340, 270, 60, 60, 240, 25, 5) {
+	if o, ok := g.whileArmed(); ok {
+		return o
+	}
+	switch g.pick(320, 255, 60, 60, 235, 25, 5, 60) {
 	case 0:
 		return Operation{Put, g.put(g.key())}
 	case 1:
@@ -61,8 +75,10 @@ func (g *Generator) next() Operation {
 		request := g.compact()
 		g.compacting = request.Revision
 		return Operation{Compact, request}
-	default:
+	case 6:
 		return g.oversized()
+	default:
+		return g.maintenanceOp()
 	}
 }
 
@@ -78,6 +94,7 @@ func (g *Generator) Observe(a Answer) {
 	case *pb.CompactionResponse:
 		g.learn(r.GetHeader(), nil)
 		g.compacted = g.compacting
+		g.noteCompaction(g.compacting)
 	case *pb.TxnResponse:
 		g.learn(r.GetHeader(), nil)
 		for _, op := range r.GetResponses() {

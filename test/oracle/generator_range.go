@@ -64,7 +64,7 @@ func (g *Generator) rangeStream() *pb.RangeRequest {
 	if g.percent(50) {
 		r.Key, r.RangeEnd = []byte{0}, []byte{0}
 	}
-	if g.percent(90) {
+	if g.percent(80) {
 		r.SortOrder, r.SortTarget = pb.RangeRequest_SortOrder(g.rng.IntN(2)), pb.RangeRequest_KEY
 		r.MinModRevision, r.MaxModRevision, r.MinCreateRevision, r.MaxCreateRevision = 0, 0, 0, 0
 	}

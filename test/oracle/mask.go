@@ -1,6 +1,9 @@
 package oracle
 
 import (
+	"cmp"
+	"slices"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -16,6 +19,14 @@ const masked = 1
 //     from their addresses.
 //   - Header.raft_term: how often each has elected a leader. A cluster of ours
 //     starts in another term than etcd's.
+//   - Status.leader, raft_term, raft_index and raft_applied_index: names and
+//     numbers of the two clusters' own logs; etcd's has entries for its members
+//     and its version at the beginning.
+//   - Status.db_size and db_size_in_use: two storage engines.
+//   - Status.storage_version, also whether it is set: etcd sets it some time
+//     after its start.
+//   - The order of AlarmResponse.alarms and of Status.errors: etcd iterates
+//     over a map.
 //   - Where the chunks of a RangeStream end: a matter of sizes and speed. They
 //     are merged before they come here (collect in operation.go).
 //
@@ -28,17 +39,33 @@ func Mask(a Answer) Answer {
 	}
 	a.Response = proto.Clone(a.Response)
 	maskHeaders(a.Response.ProtoReflect())
+	switch r := a.Response.(type) {
+	case *pb.StatusResponse:
+		maskSet(&r.Leader, &r.RaftTerm, &r.RaftIndex, &r.RaftAppliedIndex)
+		maskSet(&r.DbSize, &r.DbSizeInUse)
+		r.StorageVersion = ""
+		slices.Sort(r.Errors)
+	case *pb.AlarmResponse:
+		slices.SortFunc(r.Alarms, func(a, b *pb.AlarmMember) int {
+			return cmp.Or(cmp.Compare(a.GetMemberID(), b.GetMemberID()), cmp.Compare(a.GetAlarm(), b.GetAlarm()))
+		})
+	}
 	return a
+}
+
+// maskSet masks the numbers that are set.
+func maskSet[N int64 | uint64](numbers ...*N) {
+	for _, n := range numbers {
+		if *n != 0 {
+			*n = masked
+		}
+	}
 }
 
 // maskHeaders masks the headers in m, also those of nested responses.
 func maskHeaders(m protoreflect.Message) {
 	if header, ok := m.Interface().(*pb.ResponseHeader); ok {
-		for _, number := range []*uint64{&header.ClusterId, &header.MemberId, &header.RaftTerm} {
-			if *number != 0 {
-				*number = masked
-			}
-		}
+		maskSet(&header.ClusterId, &header.MemberId, &header.RaftTerm)
 		return
 	}
 	m.Range(func(field protoreflect.FieldDescriptor, value protoreflect.Value) bool {

@@ -21,7 +21,7 @@ import (
 // callTimeout is far above what either member takes for anything.
 const callTimeout = 30 * time.Second
 
-// Method is a method of etcd's KV service.
+// Method is a method of etcd's KV or Maintenance service.
 type Method string
 
 // The methods that are asked.
@@ -32,6 +32,10 @@ const (
 	DeleteRange Method = "DeleteRange"
 	Txn         Method = "Txn"
 	Compact     Method = "Compact"
+	HashKV      Method = "HashKV"
+	Alarm       Method = "Alarm"
+	Defragment  Method = "Defragment"
+	Status      Method = "Status"
 )
 
 // newRequest returns an empty request of the method.
@@ -47,8 +51,25 @@ func (m Method) newRequest() (proto.Message, error) {
 		return &pb.TxnRequest{}, nil
 	case Compact:
 		return &pb.CompactionRequest{}, nil
+	case HashKV:
+		return &pb.HashKVRequest{}, nil
+	case Alarm:
+		return &pb.AlarmRequest{}, nil
+	case Defragment:
+		return &pb.DefragmentRequest{}, nil
+	case Status:
+		return &pb.StatusRequest{}, nil
 	}
 	return nil, fmt.Errorf("unknown method %q", m)
+}
+
+// reads tells whether the method leaves all as it is.
+func (m Method) reads() bool {
+	switch m {
+	case Range, RangeStream, HashKV, Status, Defragment:
+		return true
+	}
+	return false
 }
 
 // Operation is one request. It is not changed once made.
@@ -77,7 +98,7 @@ func answerOf(response proto.Message, err error) Answer {
 func (o Operation) send(ctx context.Context, conn grpc.ClientConnInterface) Answer {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	kv := pb.NewKVClient(conn)
+	kv, maintenance := pb.NewKVClient(conn), pb.NewMaintenanceClient(conn)
 	switch request := o.Request.(type) {
 	case *pb.RangeRequest:
 		if o.Method == RangeStream {
@@ -92,6 +113,14 @@ func (o Operation) send(ctx context.Context, conn grpc.ClientConnInterface) Answ
 		return answerOf(kv.Txn(ctx, request))
 	case *pb.CompactionRequest:
 		return answerOf(kv.Compact(ctx, request))
+	case *pb.HashKVRequest:
+		return answerOf(maintenance.HashKV(ctx, request))
+	case *pb.AlarmRequest:
+		return answerOf(maintenance.Alarm(ctx, request))
+	case *pb.DefragmentRequest:
+		return answerOf(maintenance.Defragment(ctx, request))
+	case *pb.StatusRequest:
+		return answerOf(maintenance.Status(ctx, request))
 	}
 	return answerOf(nil, status.Errorf(codes.Internal, "oracle: no method takes a %T", o.Request))
 }

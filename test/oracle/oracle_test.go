@@ -62,7 +62,8 @@ func report(seed uint64, number int, d *Difference) string {
 
 // checkTally demands that the run was about something.
 func checkTally(t *testing.T, tally *Tally) {
-	for m, percentDone := range map[Method]int{Range: 80, RangeStream: 70, Put: 90, DeleteRange: 95, Txn: 55, Compact: 40} {
+	for m, percentDone := range map[Method]int{Range: 80, RangeStream: 70, Put: 90, DeleteRange: 95, Txn: 55, Compact: 40,
+		HashKV: 75, Alarm: 100, Defragment: 100, Status: 100} {
 		asked, done := tally.Done(m)
 		if asked == 0 || done*100 < asked*percentDone {
 			t.Errorf("%d of %d %s succeeded, fewer than %d %%", done, asked, m, percentDone)
@@ -72,7 +73,7 @@ func checkTally(t *testing.T, tally *Tally) {
 		"key is not provided", "value is provided", "lease is provided", "key not found", "requested lease not found",
 		"too many operations", "duplicate key", "required revision has been compacted", "required revision is a future revision",
 		"invalid sort option", "request is too large", "received message larger than max",
-		"does not support custom sort orders", "does not support revision filters",
+		"database space exceeded", "corrupt cluster", "does not support custom sort orders", "does not support revision filters",
 	} {
 		if tally.Refused(text) == 0 {
 			t.Errorf("nothing was refused with %q", text)

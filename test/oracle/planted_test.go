@@ -101,6 +101,34 @@ func TestPlantedAnswersAreCaught(t *testing.T) {
 			}
 			return ok
 		},
+		"another hash": func(_ Operation, a *Answer) bool {
+			r, ok := a.Response.(*pb.HashKVResponse)
+			if ok {
+				r.Hash++
+			}
+			return ok
+		},
+		"a hash of another compaction": func(_ Operation, a *Answer) bool {
+			r, ok := a.Response.(*pb.HashKVResponse)
+			if ok {
+				r.CompactRevision++
+			}
+			return ok
+		},
+		"an alarm not listed": func(_ Operation, a *Answer) bool {
+			r, ok := a.Response.(*pb.AlarmResponse)
+			if ok = ok && r.Alarms != nil; ok {
+				r.Alarms = nil
+			}
+			return ok
+		},
+		"an alarm that status forgot": func(_ Operation, a *Answer) bool {
+			r, ok := a.Response.(*pb.StatusResponse)
+			if ok = ok && r.Errors != nil; ok {
+				r.Errors = nil
+			}
+			return ok
+		},
 		"another text": func(_ Operation, a *Answer) bool {
 			if a.Code == codes.OK {
 				return false
@@ -234,5 +262,47 @@ func TestMaskHidesNothingElse(t *testing.T) {
 	}
 	if equal(Mask(before), Mask(answer(full(), nil))) {
 		t.Error("a missing header was masked")
+	}
+}
+
+// TestMaskOfMaintenance: sizes and numbers of a log may differ, but have to be
+// there; alarms may come in any order, but the same ones.
+func TestMaskOfMaintenance(t *testing.T) {
+	full := func(n int64) *pb.StatusResponse {
+		return &pb.StatusResponse{Version: "v", DbSize: n, DbSizeInUse: n, Leader: uint64(n), RaftTerm: uint64(n),
+			RaftIndex: uint64(n), RaftAppliedIndex: uint64(n), Errors: []string{"a", "b"}}
+	}
+	other := full(7)
+	other.StorageVersion, other.Errors = "3.7.0", []string{"b", "a"}
+	if !equal(Mask(Answer{Response: full(5)}), Mask(Answer{Response: other})) {
+		t.Error("sizes, numbers of a log or the order of errors were compared")
+	}
+	for name, change := range map[string]func(r *pb.StatusResponse){
+		"no size":        func(r *pb.StatusResponse) { r.DbSize = 0 },
+		"no size in use": func(r *pb.StatusResponse) { r.DbSizeInUse = 0 },
+		"no leader":      func(r *pb.StatusResponse) { r.Leader = 0 },
+		"no term":        func(r *pb.StatusResponse) { r.RaftTerm = 0 },
+		"no index":       func(r *pb.StatusResponse) { r.RaftIndex = 0 },
+		"not applied":    func(r *pb.StatusResponse) { r.RaftAppliedIndex = 0 },
+		"an error less":  func(r *pb.StatusResponse) { r.Errors = r.Errors[:1] },
+		"a version":      func(r *pb.StatusResponse) { r.Version = "w" },
+		"a quota":        func(r *pb.StatusResponse) { r.DbSizeQuota = 1 },
+		"a learner":      func(r *pb.StatusResponse) { r.IsLearner = true },
+	} {
+		changed := full(5)
+		change(changed)
+		if equal(Mask(Answer{Response: full(5)}), Mask(Answer{Response: changed})) {
+			t.Errorf("%s was masked", name)
+		}
+	}
+	alarms := func(ids ...uint64) Answer {
+		r := &pb.AlarmResponse{}
+		for _, id := range ids {
+			r.Alarms = append(r.Alarms, &pb.AlarmMember{MemberID: id, Alarm: pb.AlarmType_CORRUPT})
+		}
+		return Mask(Answer{Response: r})
+	}
+	if !equal(alarms(1, 2), alarms(2, 1)) || equal(alarms(1, 2), alarms(1, 1)) || equal(alarms(1), alarms(1, 2)) {
+		t.Error("alarms are to be compared as a set")
 	}
 }

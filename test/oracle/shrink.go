@@ -42,7 +42,7 @@ func withoutReads(program []Operation) []Operation {
 	last := len(program) - 1
 	var rest []Operation
 	for i, o := range program {
-		if i == last || o.Method != Range && o.Method != RangeStream {
+		if i == last || !o.Method.reads() {
 			rest = append(rest, o)
 		}
 	}

@@ -2,12 +2,15 @@ package oracle
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -90,9 +93,6 @@ func TestExclusions(t *testing.T) {
 	open := deleteOp(&pb.DeleteRangeRequest{Key: []byte("a"), RangeEnd: []byte{0}})
 	keep := putOp(&pb.PutRequest{Key: []byte("b"), IgnoreValue: true})
 	txn := func(ops ...*pb.RequestOp) Operation { return Operation{Txn, &pb.TxnRequest{Success: ops}} }
-	target := func(m Method, end string, order pb.RangeRequest_SortOrder) Operation {
-		return Operation{m, &pb.RangeRequest{Key: []byte("a"), RangeEnd: []byte(end), SortTarget: pb.RangeRequest_MOD, SortOrder: order}}
-	}
 	sized := func(size int) Operation { return Operation{Put, &pb.PutRequest{Value: make([]byte, size)}} }
 	for name, c := range map[string]struct {
 		o    Operation
@@ -102,10 +102,8 @@ func TestExclusions(t *testing.T) {
 		"nested":                       {txn(txnOp(&pb.TxnRequest{Failure: []*pb.RequestOp{keep}}), open), true},
 		"open delete alone":            {txn(open), false},
 		"a kept value alone":           {txn(keep), false},
-		"stream by target, no order":   {target(RangeStream, "b", pb.RangeRequest_NONE), true},
-		"the same, one key":            {target(RangeStream, "a\x00", pb.RangeRequest_NONE), false},
-		"the same, an order":           {target(RangeStream, "b", pb.RangeRequest_DESCEND), false},
-		"the same, no stream":          {target(Range, "b", pb.RangeRequest_NONE), false},
+		"alarm, unknown action":        {Operation{Alarm, &pb.AlarmRequest{Action: 3}}, true},
+		"alarm, known action":          {Operation{Alarm, &pb.AlarmRequest{Action: 2}}, false},
 		"at the limit":                 {sized(requestBytesMax), true},
 		"above the limit":              {sized(requestBytesMax + 300), false},
 		"below the limit":              {sized(requestBytesMax - 300), false},
@@ -113,5 +111,62 @@ func TestExclusions(t *testing.T) {
 		if got := excluded(c.o); got != c.want {
 			t.Errorf("%s: excluded is %v", name, got)
 		}
+	}
+}
+
+// TestExcludedAnswers: streams by a target without an order are compared as
+// long as they end within etcd's first chunk, everything else always.
+func TestExcludedAnswers(t *testing.T) {
+	target := func(m Method, order pb.RangeRequest_SortOrder) Operation {
+		return Operation{m, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, SortTarget: pb.RangeRequest_MOD, SortOrder: order}}
+	}
+	unordered := target(RangeStream, pb.RangeRequest_NONE)
+	keys := func(n int, more bool) Answer {
+		return Answer{Response: &pb.RangeResponse{Kvs: make([]*mvccpb.KeyValue, n), More: more}}
+	}
+	for name, c := range map[string]struct {
+		o    Operation
+		a    Answer
+		want bool
+	}{
+		"within a chunk":           {unordered, keys(9, false), false},
+		"a full chunk":             {unordered, keys(10, false), true},
+		"within a chunk, and more": {unordered, keys(3, true), true},
+		"refused":                  {unordered, Answer{Code: codes.OutOfRange}, false},
+		"an order":                 {target(RangeStream, pb.RangeRequest_DESCEND), keys(20, true), false},
+		"no stream":                {target(Range, pb.RangeRequest_NONE), keys(20, true), false},
+		"by key":                   {Operation{RangeStream, &pb.RangeRequest{}}, keys(20, true), false},
+	} {
+		if got := excludedAnswer(c.o, c.a); got != c.want {
+			t.Errorf("%s: excluded is %v", name, got)
+		}
+	}
+}
+
+// TestAlarmsEnd: the generator deactivates whatever it activates, soon.
+func TestAlarmsEnd(t *testing.T) {
+	g := NewGenerator(4)
+	active := map[string]bool{}
+	since, activated := 0, 0
+	for range 20_000 {
+		if r, ok := g.Next().Request.(*pb.AlarmRequest); ok && r.Alarm != pb.AlarmType_NONE {
+			name := fmt.Sprint(r.MemberID, r.Alarm)
+			switch r.Action {
+			case pb.AlarmRequest_ACTIVATE:
+				active[name] = true
+				activated++
+			case pb.AlarmRequest_DEACTIVATE:
+				delete(active, name)
+			}
+		}
+		if since++; len(active) == 0 {
+			since = 0
+		}
+		if since > 2*armedOpsMax {
+			t.Fatalf("seed 4: %d operations with active alarms: %v", since, active)
+		}
+	}
+	if activated < 100 {
+		t.Errorf("seed 4: %d alarms in 20,000 operations", activated)
 	}
 }

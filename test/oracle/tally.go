@@ -17,11 +17,12 @@ type Tally struct {
 	asked   map[Method]int
 	done    map[Method]int
 	refused map[string]int // by text
+	known   map[Method]int // known differences
 }
 
 // NewTally returns an empty one.
 func NewTally() *Tally {
-	return &Tally{asked: map[Method]int{}, done: map[Method]int{}, refused: map[string]int{}}
+	return &Tally{asked: map[Method]int{}, done: map[Method]int{}, refused: map[string]int{}, known: map[Method]int{}}
 }
 
 func (t *Tally) add(op Operation, a Answer) {
@@ -35,6 +36,12 @@ func (t *Tally) add(op Operation, a Answer) {
 		text, _, _ := strings.Cut(a.Text, " (")
 		t.refused[text]++
 	}
+}
+
+func (t *Tally) addKnown(m Method) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.known[m]++
 }
 
 // Done is how many operations of the method were asked and how many succeeded.
@@ -67,6 +74,9 @@ func (t *Tally) String() string {
 	}
 	for _, text := range slices.Sorted(maps.Keys(t.refused)) {
 		fmt.Fprintf(&b, "%7d refused: %s\n", t.refused[text], text)
+	}
+	for _, m := range slices.Sorted(maps.Keys(t.known)) {
+		fmt.Fprintf(&b, "%7d known differences of %s\n", t.known[m], m)
 	}
 	return b.String()
 }
