@@ -41,6 +41,11 @@ func (h *host) crash(f failure) {
 	p.tear(f)
 	h.disk = h.disk.after(f)
 	p.breakCalls()
+	if f == kill {
+		// The kernel closes a killed process's connections; after a power cut
+		// nobody does.
+		s.net.reset(h.id)
+	}
 	if err := p.close(); err != nil {
 		s.fail("member %d: close a dead process: %v", h.id, err)
 	}

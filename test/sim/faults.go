@@ -37,6 +37,7 @@ var faultKinds = []struct {
 	{2, (*faults).slowDisk},
 	{2, (*faults).transfer},
 	{1, (*faults).trim},
+	{3, (*faults).reset},
 }
 
 // begin starts the random faults. In some runs one member also loses its
@@ -98,6 +99,18 @@ func (f *faults) crash(h *host, how failure) {
 	}
 	h.crash(how)
 	f.s.clock.after(time.Duration(f.rng.ExpFloat64()*float64(crashedFor)), h.start)
+}
+
+// reset breaks one connection, of a member that lives.
+func (f *faults) reset() {
+	at, from := f.anyone(), f.anyone()
+	if f.rng.IntN(2) == 0 {
+		from = f.leader()
+	}
+	if at != from {
+		f.s.trace.note(f.s.clock.now, "reset", at.id, from.id)
+		f.s.net.resetAt(at, from.id)
+	}
 }
 
 func (f *faults) crashAll() {

@@ -117,6 +117,7 @@ func (p *process) open() {
 	applied, _ := p.state.Applied()
 	cfg := s.opts.nodeConfig()
 	cfg.ID, cfg.Boot, cfg.Applied, cfg.Pack = h.id, p.boot, applied, p.pack
+	cfg.Jitter = func(below time.Duration) time.Duration { return time.Duration(p.rng.Int64N(int64(below))) }
 	core, err := node.NewCore(cfg, p.logForCore(), p.snaps)
 	if err != nil {
 		s.fail("member %d: start the core: %v", h.id, err)

@@ -38,6 +38,26 @@ func (n *network) calm() { n.loss, n.duplicate, n.delay = baseLoss, baseDuplicat
 
 func (n *network) heal() { clear(n.cut) }
 
+// reset tells every other member that can be reached that a member closed its
+// connections.
+func (n *network) reset(from uint64) {
+	for _, h := range n.s.hosts {
+		if h.id != from && !n.cut[[2]uint64{from, h.id}] {
+			n.resetAt(h, from)
+		}
+	}
+}
+
+// resetAt tells one member that its connection to another broke.
+func (n *network) resetAt(h *host, from uint64) {
+	n.s.report.Resets++
+	n.s.clock.after(n.way(), func() {
+		if p := h.process; p != nil {
+			p.now(func() { p.loop(func() { p.core.PeerDown(from) }) })
+		}
+	})
+}
+
 func (n *network) way() time.Duration {
 	return 50*time.Microsecond + time.Duration(n.rng.ExpFloat64()*float64(n.delay))
 }

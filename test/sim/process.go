@@ -142,6 +142,10 @@ func (p *process) round() {
 	if out.Flush {
 		p.flush()
 	}
+	if out.CampaignAfter > 0 {
+		p.s.report.Campaigns++
+		p.after(out.CampaignAfter, func() { p.loop(p.core.CampaignDue) })
+	}
 	p.s.check.status(p)
 }
 

@@ -65,6 +65,8 @@ type Report struct {
 	Removals      int
 	Refusals      int
 	Pauses        int
+	Resets        int // broken connections that a member noticed
+	Campaigns     int // that members asked for after one
 	Installs      int
 	Releases      int
 	FinalRevision int64
@@ -84,6 +86,8 @@ func (r *Report) add(o Report) {
 	r.Removals += o.Removals
 	r.Refusals += o.Refusals
 	r.Pauses += o.Pauses
+	r.Resets += o.Resets
+	r.Campaigns += o.Campaigns
 	r.Installs += o.Installs
 	r.Releases += o.Releases
 }

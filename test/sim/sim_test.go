@@ -107,6 +107,8 @@ func (r *Report) requireEnough(t *testing.T, seeds int) {
 		{"power cuts", r.PowerCuts, 5},
 		{"deaths inside of an operation", r.DeathsInside, 3},
 		{"pauses", r.Pauses, 1},
+		{"broken connections", r.Resets, 15},
+		{"campaigns after one", r.Campaigns, 3},
 		{"snapshot installs", r.Installs, 2},
 		{"log releases", r.Releases, 50},
 		{"removed directories", r.Removals, 0.1},
