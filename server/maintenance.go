@@ -47,6 +47,15 @@ func (s *Server) startUpkeep() {
 	s.background.Go(func() { s.upkeep.guard.Run(s.ctx) })
 }
 
+// space admits a write of some growth. While the cluster counts as corrupt,
+// Apply refuses every write, with that reason.
+func (s *Server) space(ctx context.Context, growth int64) error {
+	if s.rooms.machine.AlarmActive(pb.AlarmType_CORRUPT) {
+		return nil
+	}
+	return s.upkeep.guard.Admit(ctx, growth)
+}
+
 // upkeepMember is the member as its upkeep sees it.
 type upkeepMember struct{ s *Server }
 

@@ -115,7 +115,7 @@ func (s *Server) services() (services, error) {
 	b := backend{s}
 	gate, err := request.New(b, request.AllowAll{}, table, request.Config{
 		RequestBytesMax: s.cfg.MaxRequestBytes, TxnOpsMax: s.cfg.MaxTxnOps, Timeout: s.cfg.requestTimeout(),
-		Space: s.upkeep.guard.Admit,
+		Space: s.space,
 	})
 	if err != nil {
 		return services{}, err

@@ -96,8 +96,14 @@ func (c *compactions) add(list []compaction) {
 	defer c.mu.Unlock()
 	c.pending = append(c.pending, list...)
 	c.pending = slices.Clone(c.pending[max(0, len(c.pending)-pendingMax):])
-	// The hashes to come displace the oldest, no matter when they come.
-	c.hashes = c.hashes[min(len(c.hashes), max(0, len(c.hashes)+len(c.pending)-hashesMax)):]
+	// The hashes to come displace the oldest, no matter when they come. That of
+	// the compaction that is being swept may be here already.
+	toCome := len(c.pending)
+	if n := len(c.hashes); n > 0 {
+		last := c.hashes[n-1].HashRevision
+		toCome = len(slices.DeleteFunc(slices.Clone(c.pending), func(p compaction) bool { return p.revision <= last }))
+	}
+	c.hashes = c.hashes[min(len(c.hashes), max(0, len(c.hashes)+toCome-hashesMax)):]
 }
 
 // next returns the oldest compaction that is visible to readers and not swept.

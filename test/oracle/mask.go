@@ -22,7 +22,8 @@ const masked = 1
 //   - Status.leader, raft_term, raft_index and raft_applied_index: names and
 //     numbers of the two clusters' own logs; etcd's has entries for its members
 //     and its version at the beginning.
-//   - Status.db_size and db_size_in_use: two storage engines.
+//   - Status.db_size and db_size_in_use, the latter also whether it is set: two
+//     storage engines, and an empty store of ours uses nothing.
 //   - Status.storage_version, also whether it is set: etcd sets it some time
 //     after its start.
 //   - The order of AlarmResponse.alarms and of Status.errors: etcd iterates
@@ -42,7 +43,8 @@ func Mask(a Answer) Answer {
 	switch r := a.Response.(type) {
 	case *pb.StatusResponse:
 		maskSet(&r.Leader, &r.RaftTerm, &r.RaftIndex, &r.RaftAppliedIndex)
-		maskSet(&r.DbSize, &r.DbSizeInUse)
+		maskSet(&r.DbSize)
+		r.DbSizeInUse = 0
 		r.StorageVersion = ""
 		slices.Sort(r.Errors)
 	case *pb.AlarmResponse:

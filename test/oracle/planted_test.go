@@ -278,16 +278,15 @@ func TestMaskOfMaintenance(t *testing.T) {
 		t.Error("sizes, numbers of a log or the order of errors were compared")
 	}
 	for name, change := range map[string]func(r *pb.StatusResponse){
-		"no size":        func(r *pb.StatusResponse) { r.DbSize = 0 },
-		"no size in use": func(r *pb.StatusResponse) { r.DbSizeInUse = 0 },
-		"no leader":      func(r *pb.StatusResponse) { r.Leader = 0 },
-		"no term":        func(r *pb.StatusResponse) { r.RaftTerm = 0 },
-		"no index":       func(r *pb.StatusResponse) { r.RaftIndex = 0 },
-		"not applied":    func(r *pb.StatusResponse) { r.RaftAppliedIndex = 0 },
-		"an error less":  func(r *pb.StatusResponse) { r.Errors = r.Errors[:1] },
-		"a version":      func(r *pb.StatusResponse) { r.Version = "w" },
-		"a quota":        func(r *pb.StatusResponse) { r.DbSizeQuota = 1 },
-		"a learner":      func(r *pb.StatusResponse) { r.IsLearner = true },
+		"no size":       func(r *pb.StatusResponse) { r.DbSize = 0 },
+		"no leader":     func(r *pb.StatusResponse) { r.Leader = 0 },
+		"no term":       func(r *pb.StatusResponse) { r.RaftTerm = 0 },
+		"no index":      func(r *pb.StatusResponse) { r.RaftIndex = 0 },
+		"not applied":   func(r *pb.StatusResponse) { r.RaftAppliedIndex = 0 },
+		"an error less": func(r *pb.StatusResponse) { r.Errors = r.Errors[:1] },
+		"a version":     func(r *pb.StatusResponse) { r.Version = "w" },
+		"a quota":       func(r *pb.StatusResponse) { r.DbSizeQuota = 1 },
+		"a learner":     func(r *pb.StatusResponse) { r.IsLearner = true },
 	} {
 		changed := full(5)
 		change(changed)
