@@ -47,7 +47,7 @@ func simulate(t *testing.T, opts Options) Report {
 // TestSeed replays one seed.
 func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
-		t.Skip("no -seed given: nothing to replay")
+		t.Skip("SKIPPED: this test replays one seed; give it with -seed=N")
 	}
 	opts := Options{Seed: *seedFlag, Scenario: Scenario(*scenarioFlag), Planted: Bug(*plantedFlag)}
 	if *stepsFlag {
