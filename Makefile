@@ -3,10 +3,14 @@ SHELL := /bin/bash
 GO ?= go
 SEEDS ?= 500
 START ?= 1
+OPS ?= 4000
+DURATION ?= 10m
+SEED ?= 0
+POINTS ?= 50
 # Modules of their own, because they link a real etcd.
-NESTED := bench/etcd test/etcd test/oracle
+NESTED := bench/etcd test/etcd test/oracle test/conformance
 
-.PHONY: help build test check fmt vet staticcheck race sim oracle fuzz bench-compare cover proto clean
+.PHONY: help build test check fmt vet staticcheck race sim fault fault-points oracle conformance fuzz bench-compare cover proto clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -14,9 +18,10 @@ help: ## this list
 build: ## the binaries, in bin/
 	$(GO) build -o bin/ ./cmd/raft-kv ./cmd/raft-cli ./bench
 
+# -count=1 below, since some start programs whose sources go test does not watch.
 test: ## every test: units, simulator, real processes
 	$(GO) test ./...
-	@set -e; for d in $(NESTED); do echo "$$d: go test ./..."; (cd $$d && $(GO) test ./...); done
+	@set -e; for d in $(NESTED); do echo "$$d: go test ./..."; (cd $$d && $(GO) test -count=1 ./...); done
 
 check: fmt vet staticcheck test ## what CI runs
 
@@ -36,16 +41,28 @@ race: ## every test with the race detector (slow)
 sim: ## the simulator over SEEDS seeds from START
 	$(GO) test ./test/sim -run 'TestSeeds$$' -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START)
 
+fault: ## real processes and a faulty network for DURATION, faults from SEED (0: by chance)
+	$(GO) test ./test/fault -run 'TestMixed$$' -count=1 -timeout=0 -v -duration=$(DURATION) -seed=$(SEED)
+
+fault-points: ## kill -9 at POINTS moments of saves, transfers, installs, restores and member changes
+	$(GO) test ./test/fault -run 'TestKillPoints$$' -count=1 -timeout=0 -v -points=$(POINTS) -seed=$(SEED)
+
+conformance: ## etcd's own end-to-end tests against raft-kv: TESTS is a regular expression, AGAINST=etcd tries a real etcd
+	cd test/conformance && $(GO) run ./run -tests='$(TESTS)' -against='$(AGAINST)'
+
 fuzz: ## every decoder, FUZZTIME each
 	@set -e; for f in $$(grep -rlE '^func Fuzz' --include=*_test.go . | sort); do \
 	  for name in $$(grep -oE '^func Fuzz[A-Za-z0-9_]*' $$f | sed 's/func //'); do \
 	    echo "$$name ($$(dirname $$f))"; $(GO) test $$(dirname $$f) -run '^$$' -fuzz "^$$name$$" -fuzztime $(or $(FUZZTIME),20s); done; done
 
-oracle: ## random requests against raft-kv and a real etcd: SEEDS seeds from START
-	cd test/oracle && $(GO) test . -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START)
+oracle: ## OPS random requests a seed to raft-kv and a real etcd: SEEDS seeds from START; HashKV after 20,000
+	cd test/oracle && $(GO) test . -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START) -ops=$(OPS) -hash-ops=20000
 
 bench-compare: ## raft-kv beside etcd, alternating rounds
 	$(GO) run ./bench compare
+
+bigdata: ## load, read and restart a node whose data is four times its memory (1 GiB in 256 MiB)
+	$(GO) test ./test/e2e -run 'TestBigData$$' -count=1 -timeout=0 -v -bigdata-mib=$(or $(DATA_MIB),1024) -bigdata-memory-mib=$(or $(MEMORY_MIB),256)
 
 cover: ## test coverage, as coverage.html
 	$(GO) test -coverpkg=./... -coverprofile=coverage.out ./...
