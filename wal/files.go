@@ -84,12 +84,16 @@ func (f *files) Replay(visit func(Record) error) error {
 		if i > 0 && segment.seq != f.found[i-1].seq+1 {
 			return &DamageError{File: path, Reason: errors.New("the segment before it is missing")}
 		}
-		content, err := os.ReadFile(path)
+		var scanning error
+		err := withFile(path, func(content []byte) error {
+			f.tail, scanning = s.scan(path, content, i == len(f.found)-1)
+			return nil
+		})
+		if scanning != nil {
+			return scanning
+		}
 		if err != nil {
 			return fmt.Errorf("wal: read a segment: %w", err)
-		}
-		if f.tail, err = s.scan(path, content, i == len(f.found)-1); err != nil {
-			return err
 		}
 	}
 	return nil

@@ -12,7 +12,7 @@ import (
 // any time; writing methods by one goroutine at a time.
 type Log struct {
 	segments Segments
-	budget   uint64
+	budget   budget
 
 	// What InitialState returns, never changed.
 	initial *raftpb.HardState
@@ -172,9 +172,11 @@ func (l *Log) Release(durable *raftpb.SnapshotMetadata, unneeded uint64) error {
 	if durable.GetIndex() < start.index {
 		start = idOf(durable)
 	}
-	if start.index <= l.released || !l.segments.Reclaimable(start.index) {
+	if start.index <= l.released {
 		return nil
 	}
+	// Also when no segment can go yet: recovery keeps in memory what lies behind
+	// the newest record.
 	return l.release(start, durable.GetConfState())
 }
 
@@ -195,6 +197,9 @@ func (l *Log) release(start entryID, conf *raftpb.ConfState) error {
 		return l.fail("release", err)
 	}
 	l.released = start.index
+	if !l.segments.Reclaimable(start.index) {
+		return nil
+	}
 	if err := l.segments.Release(start.index); err != nil {
 		return l.fail("release", err)
 	}

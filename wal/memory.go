@@ -12,7 +12,7 @@ func NewMemory(opts Options, anchor *raftpb.SnapshotMetadata) *Log {
 	state := newState(anchor.GetTerm(), 0, anchor.GetIndex())
 	l := &Log{
 		segments: volatile{},
-		budget:   opts.MemoryBytes,
+		budget:   opts.budget(),
 		initial:  state,
 		conf:     cloneMeta(anchor).GetConfState(),
 		state:    state,

@@ -61,7 +61,7 @@ func recoverLog(segments Segments, opts Options, state *raftpb.SnapshotMetadata)
 	}
 	l := &Log{
 		segments: segments,
-		budget:   opts.MemoryBytes,
+		budget:   opts.budget(),
 		initial:  rec.state,
 		conf:     cloneMeta(state).GetConfState(),
 		state:    rec.state,

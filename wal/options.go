@@ -2,11 +2,16 @@ package wal
 
 import (
 	"errors"
+	"math"
 	"path/filepath"
 	"time"
 
 	"go.uber.org/zap"
 )
+
+// SegmentBytes is what a segment file takes on disk; the next one is allocated
+// before the last one is full.
+const SegmentBytes = uint64(64 << 20)
 
 // DefaultMemoryBytes is the default of Options.MemoryBytes.
 const DefaultMemoryBytes = 64 << 20
@@ -20,11 +25,25 @@ type Options struct {
 	// MemoryBytes is what the entries kept in memory may take. Entries that are
 	// not applied yet are kept beyond it. Disk space follows, a segment later.
 	MemoryBytes uint64
+	// MemoryEntries is how many of them are kept at most; 0: their number does
+	// not matter.
+	MemoryEntries uint64
 	// Metadata names the member that the log belongs to.
 	Metadata Metadata
 	// ObserveFsync, if not nil, gets the duration of every write that ended
 	// with an fsync, on the goroutine that wrote.
 	ObserveFsync func(time.Duration)
+}
+
+// budget is what entries may take in memory once they are not needed.
+type budget struct{ bytes, entries uint64 }
+
+func (o *Options) budget() budget {
+	b := budget{bytes: o.MemoryBytes, entries: o.MemoryEntries}
+	if b.entries == 0 {
+		b.entries = math.MaxUint64
+	}
+	return b
 }
 
 // EnsureDefaults fills in what was left zero.

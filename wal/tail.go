@@ -123,10 +123,10 @@ func (t *tail) release(to uint64) {
 }
 
 // shrink drops entries up to index `unneeded`, oldest first, until the rest
-// takes at most budget bytes.
-func (t *tail) shrink(budget, unneeded uint64) {
+// is within the budget.
+func (t *tail) shrink(budget budget, unneeded uint64) {
 	to, bytes := t.base.index, t.bytes
-	for bytes > budget && to < min(unneeded, t.last()) {
+	for (bytes > budget.bytes || t.last()-to > budget.entries) && to < min(unneeded, t.last()) {
 		bytes -= entryBytes(t.entries[to-t.base.index])
 		to++
 	}

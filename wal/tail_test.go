@@ -1,6 +1,7 @@
 package wal
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -128,19 +129,22 @@ func TestTailSlicesAreCopies(t *testing.T) {
 }
 
 func TestShrinkStopsAtUnneeded(t *testing.T) {
-	for _, c := range []struct{ budget, unneeded, first uint64 }{
+	for _, c := range []struct{ budget, entries, unneeded, first uint64 }{
 		{budget: 0, unneeded: 0, first: 1},
 		{budget: 0, unneeded: 3, first: 4},
 		{budget: 0, unneeded: 99, first: 11},
 		{budget: math.MaxUint64, unneeded: 99, first: 1},
 		{budget: 5 * entryBytes(entry(1, 1, 10)), unneeded: 99, first: 6},
 		{budget: 5*entryBytes(entry(1, 1, 10)) - 1, unneeded: 99, first: 7},
+		{budget: math.MaxUint64, entries: 4, unneeded: 99, first: 7},
+		{budget: math.MaxUint64, entries: 4, unneeded: 3, first: 4},
+		{budget: math.MaxUint64, entries: 10, unneeded: 99, first: 1},
 	} {
 		tl := &tail{}
 		for i := range uint64(10) {
 			tl.append([]*raftpb.Entry{entry(i+1, 1, 10)})
 		}
-		tl.shrink(c.budget, c.unneeded)
+		tl.shrink(budget{bytes: c.budget, entries: cmp.Or(c.entries, math.MaxUint64)}, c.unneeded)
 		if tl.first() != c.first || tl.last() != 10 {
 			t.Errorf("budget %d, unneeded %d: [%d, %d], want [%d, 10]", c.budget, c.unneeded, tl.first(), tl.last(), c.first)
 		}
