@@ -10,6 +10,7 @@ import (
 	"raftkv/statemachine/engine"
 	"raftkv/statemachine/envelope"
 	"raftkv/statemachine/keys"
+	"raftkv/statemachine/mvcc"
 )
 
 // application is one call of Apply under way.
@@ -26,6 +27,12 @@ type application struct {
 	conf    *raftpb.ConfState // set by a configuration change that took effect
 	// compactions are those of the entries, in order.
 	compactions []compaction
+	// before is the revision before the entries; collected are the changes, if
+	// somebody wants them.
+	before    int64
+	collected *collector
+	// leaseChanges are those of the entries, in order.
+	leaseChanges []LeaseChange
 }
 
 // answer is what the caller is told about one envelope.
@@ -56,8 +63,12 @@ func (m *Machine) Apply(entries []*raftpb.Entry, report func(index, proposer, bo
 	// First: a sweep takes up to a revision only once readers know it is gone.
 	m.compactions.add(a.compactions)
 	m.view.Store(a.next)
+	m.advance(a.before, a.next.revision, a.collected)
 	if len(a.compactions) > 0 {
 		m.opts.OnCompaction()
+	}
+	if len(a.leaseChanges) > 0 {
+		m.opts.OnLeases(a.leaseChanges)
 	}
 	for i := range a.answers {
 		r := &a.answers[i]
@@ -81,8 +92,12 @@ func (m *Machine) apply(entries []*raftpb.Entry) (*application, error) {
 		return nil, err
 	}
 	next := *v
-	a := &application{m: m, batch: batch, next: &next, answers: make([]answer, 0, len(entries))}
-	m.writer.Start(h.DB(), batch, &m.effects, v.revision, v.compacted)
+	a := &application{m: m, batch: batch, next: &next, answers: make([]answer, 0, len(entries)), before: v.revision}
+	var recorder mvcc.Recorder
+	recorder, a.collected = m.recorder()
+	m.leases.Start(h.DB(), batch)
+	defer m.leases.Finish()
+	m.writer.Start(h.DB(), batch, recorder, &m.leases, v.revision, v.compacted)
 	err = a.entries(entries)
 	if err = errors.Join(err, m.writer.Finish()); err != nil {
 		return nil, errors.Join(err, batch.Discard())

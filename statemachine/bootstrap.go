@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"raftkv/statemachine/engine"
 	"raftkv/statemachine/keys"
 	"raftkv/statemachine/mvcc"
 )
@@ -91,7 +92,13 @@ func (m *Machine) writeSeed(v *view) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(
+	return m.commitSeed(batch, v)
+}
+
+// commitSeed completes a batch by the records that make v the first state of a
+// cluster; durable on return.
+func (m *Machine) commitSeed(batch *engine.Batch, v *view) error {
+	err := errors.Join(
 		batch.Set(keys.Named(keys.Meta, metaFormat), encodeFormat(v.clusterID)),
 		batch.Set(keys.Named(keys.Meta, metaApplied), v.progress.encode()),
 		setConf(batch, v.conf),

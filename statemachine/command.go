@@ -26,9 +26,9 @@ func (a *application) command(c *envelope.Command) (result any, err error) {
 			return err, nil
 		}
 		if c.Kind == envelope.KindPut {
-			return outcome(kv.Put(w, req))
+			return outcome(kv.Put(w, &a.m.leases, req))
 		}
-		return outcome(kv.Append(w, req))
+		return outcome(kv.Append(w, &a.m.leases, req))
 	case envelope.KindDeleteRange:
 		req := &pb.DeleteRangeRequest{}
 		if err := decodeBody(c, req); err != nil {
@@ -46,19 +46,27 @@ func (a *application) command(c *envelope.Command) (result any, err error) {
 		if err := a.refusal(c.Kind, growing(req)); err != nil {
 			return err, nil
 		}
-		return outcome(kv.Txn(w, req))
+		return outcome(kv.Txn(w, &a.m.leases, req))
 	case envelope.KindCompaction:
 		return a.compaction(c)
 	case envelope.KindPublishMember:
 		return a.publishMember(c)
 	case envelope.KindClusterVersion:
 		return a.setClusterVersion(c)
+	case envelope.KindDowngrade:
+		return a.setDowngrade(c)
 	case envelope.KindAlarm, envelope.KindOwnAlarm:
 		return a.changeAlarm(c)
 	case envelope.KindSessionOpen:
 		return a.openSession()
 	case envelope.KindSessionClose:
 		return a.closeSession(c)
+	case envelope.KindLeaseGrant:
+		return a.grantLease(c)
+	case envelope.KindLeaseRevoke:
+		return a.revokeLease(c)
+	case envelope.KindLeaseRemaining:
+		return a.recordRemaining(c)
 	}
 	return nil, fmt.Errorf("%w: kind %d", ErrUnknownCommand, c.Kind)
 }

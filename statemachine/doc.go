@@ -1,15 +1,18 @@
-// Package statemachine is the replicated state of a member: the key space, the
-// members of the cluster, alarms, what deduplication needs, and the
+// Package statemachine is the replicated state of a member: the key space, its
+// leases, the members of the cluster, alarms, what deduplication needs, and the
 // deterministic Apply that moves all of it from one log entry to the next.
 //
 // It deliberately does not know the log, the network, time, or which member it
-// runs on; it serves no requests but reads; it delivers no events. It neither
+// runs on; it serves no requests but reads; it delivers no events, but hands
+// the changes of each batch to a Follower, and any piece of history to who asks
+// for it. It neither
 // decides when there is no space, nor when to compact or to sweep.
 //
 //	envelope  the format of a log entry's data
 //	keys      the key encoding of all tables
 //	engine    a Pebble database in a directory, replaced as a whole
 //	mvcc      versions of keys
+//	lease     leases and their keys
 //	kv        etcd's requests on top of mvcc
 //
 // # Invariants (numbers of the design in brackets)

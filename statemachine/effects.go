@@ -25,9 +25,13 @@ const (
 	effectBatch          = 'b'
 	effectConf           = 'f'
 	effectClusterVersion = 'v'
+	effectDowngrade      = 'd'
 	effectAlarms         = 'a'
 	effectSession        = 's'
 	effectSessionEnd     = 'e'
+	effectLease          = 'l'
+	effectLeaseEnd       = 'z'
+	effectRefounded      = 'n'
 )
 
 // effects computes the rolling hash. After each entry
@@ -143,6 +147,13 @@ func (e *effects) clusterVersion(version string) {
 	e.flush()
 }
 
+// downgrade covers the target of a downgrade, "" for none.
+func (e *effects) downgrade(target string) {
+	e.kind(effectDowngrade)
+	e.text(target)
+	e.flush()
+}
+
 // alarms covers all alarms of a member after one of them changed.
 func (e *effects) alarms(member uint64, list []alarm) {
 	e.kind(effectAlarms)
@@ -169,5 +180,19 @@ func (e *effects) session(id, sequence uint64) {
 func (e *effects) sessionEnd(id uint64) {
 	e.kind(effectSessionEnd)
 	e.numbers(id)
+	e.flush()
+}
+
+// lease covers a lease that was granted or changed. Which keys it has follows
+// from the puts and deletions.
+func (e *effects) lease(l Lease) {
+	e.kind(effectLease)
+	e.numbers(uint64(l.ID), uint64(l.TTLSeconds), uint64(l.RemainingSeconds))
+	e.flush()
+}
+
+func (e *effects) leaseEnd(id int64) {
+	e.kind(effectLeaseEnd)
+	e.numbers(uint64(id))
 	e.flush()
 }

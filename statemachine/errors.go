@@ -17,6 +17,8 @@ var (
 	ErrLeaseNotFound  = kv.ErrLeaseNotFound
 	ErrValueTooLarge  = kv.ErrValueTooLarge
 	ErrNotReadOnly    = kv.ErrNotReadOnly
+	// ErrResponseTooLarge: a read takes more than Options.ResponseBytesMax.
+	ErrResponseTooLarge = kv.ErrResponseTooLarge
 )
 
 // Refusals because of an alarm.
@@ -40,6 +42,14 @@ var (
 	ErrOtherIncarnation = errors.New("statemachine: member is known with another data directory")
 	// ErrNotYet: the cluster version does not allow the command yet.
 	ErrNotYet = errors.New("statemachine: command is newer than the cluster version")
+)
+
+// Refusals of commands about leases, beside ErrLeaseNotFound.
+var (
+	ErrLeaseExists      = errors.New("statemachine: lease already exists")
+	ErrLeaseTTLTooLarge = errors.New("statemachine: too large lease TTL")
+	// ErrLeaseTerm: a leader decided it whose term is over.
+	ErrLeaseTerm = errors.New("statemachine: lease expiry was decided in another term")
 )
 
 // Refusals of commands of sessions, and about them.

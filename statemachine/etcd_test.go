@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -76,6 +77,7 @@ func compareWithEtcd(t *testing.T, r *rand.Rand) {
 			req := g.rangeRequest(oracle.kv.Rev())
 			compareResults(t, req, result(m.Range(context.Background(), req)), oracle.apply(req))
 		}
+		compareLeases(t, m, oracle)
 		// Some of what follows is then read from tables, some from memory.
 		if r.IntN(20) == 0 {
 			if err := m.Flush(); err != nil {
@@ -92,6 +94,31 @@ func compareWithEtcd(t *testing.T, r *rand.Rand) {
 	t.Logf("%d writes (%d refused), %d reads, revision %d", writes, refused, reads, m.Revision())
 }
 
+// compareLeases compares the tables of leases and of their keys.
+func compareLeases(t *testing.T, m *statemachine.Machine, oracle *etcd) {
+	t.Helper()
+	leases := 0
+	if err := m.EachLease(func(l statemachine.Lease) error {
+		leases++
+		want := oracle.lessor.Lookup(lease.LeaseID(l.ID))
+		if want == nil || want.TTL() != l.TTLSeconds {
+			t.Fatalf("lease %d with TTL %d: etcd has %v", l.ID, l.TTLSeconds, want)
+		}
+		attached, err := m.LeaseKeys(l.ID)
+		wantKeys := want.Keys()
+		slices.Sort(wantKeys)
+		if got := fmt.Sprintf("%q", attached); got != fmt.Sprintf("%q", wantKeys) {
+			t.Fatalf("lease %d has keys %s, in etcd %q", l.ID, got, wantKeys)
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := len(oracle.lessor.Leases()); leases != want {
+		t.Fatalf("%d leases, etcd has %d", leases, want)
+	}
+}
+
 func compareResults(t *testing.T, req proto.Message, got, want any) {
 	t.Helper()
 	wantErr, _ := want.(error)
@@ -100,6 +127,7 @@ func compareResults(t *testing.T, req proto.Message, got, want any) {
 		for etcd, ours := range map[error]error{
 			mvcc.ErrCompacted: statemachine.ErrCompacted, mvcc.ErrFutureRev: statemachine.ErrFutureRevision,
 			etcderrors.ErrKeyNotFound: statemachine.ErrKeyNotFound, lease.ErrLeaseNotFound: statemachine.ErrLeaseNotFound,
+			lease.ErrLeaseExists: statemachine.ErrLeaseExists, lease.ErrLeaseTTLTooLarge: statemachine.ErrLeaseTTLTooLarge,
 		} {
 			if errors.Is(wantErr, etcd) && errors.Is(gotErr, ours) {
 				return
@@ -124,9 +152,10 @@ func newEtcd(t *testing.T) *etcd {
 	cfg := backend.DefaultBackendConfig(zap.NewNop())
 	cfg.Path, cfg.UnsafeNoFsync = filepath.Join(t.TempDir(), "db"), true
 	b := backend.New(cfg)
-	lessor := &lease.FakeLessor{}
+	lessor := lease.NewLessor(zap.NewNop(), b, nil, lease.LessorConfig{MinLeaseTTL: 1, CheckpointPersist: true})
 	e := &etcd{t: t, lessor: lessor, backend: b, kv: mvcc.New(zap.NewNop(), b, lessor, mvcc.StoreConfig{})}
 	t.Cleanup(func() {
+		lessor.Stop()
 		e.kv.Close()
 		if err := b.Close(); err != nil {
 			t.Error(err)
@@ -151,6 +180,14 @@ func (e *etcd) apply(req proto.Message) any {
 	case *pb.CompactionRequest:
 		_, err = e.kv.Compact(traceutil.TODO(), r.Revision)
 		resp = &pb.CompactionResponse{Header: &pb.ResponseHeader{Revision: e.kv.Rev()}}
+	case *pb.LeaseGrantRequest:
+		var l *lease.Lease
+		if l, err = e.lessor.Grant(lease.LeaseID(r.ID), r.TTL); err == nil {
+			resp = &pb.LeaseGrantResponse{Header: &pb.ResponseHeader{Revision: e.kv.Rev()}, ID: r.ID, TTL: l.TTL()}
+		}
+	case *pb.LeaseRevokeRequest:
+		err = e.lessor.Revoke(lease.LeaseID(r.ID))
+		resp = &pb.LeaseRevokeResponse{Header: &pb.ResponseHeader{Revision: e.kv.Rev()}}
 	default:
 		e.t.Fatalf("unexpected %T", req)
 	}
@@ -210,8 +247,12 @@ func (g *generator) write(newest int64) proto.Message {
 		return g.put(true)
 	case n < 60:
 		return g.delete()
-	case n < 98:
+	case n < 90:
 		return g.txn(newest, 2)
+	case n < 94:
+		return &pb.LeaseGrantRequest{ID: g.lease(), TTL: []int64{1, 0, -3, 60, 9_000_000_000, 9_000_000_001}[g.r.IntN(6)]}
+	case n < 98:
+		return &pb.LeaseRevokeRequest{ID: g.lease()}
 	}
 	return &pb.CompactionRequest{Revision: g.revision(newest) - 10}
 }
@@ -221,11 +262,13 @@ func (g *generator) put(withIgnore bool) *pb.PutRequest {
 	if withIgnore {
 		req.IgnoreValue, req.IgnoreLease = g.chance(10), g.chance(10)
 	}
-	if g.chance(2) {
-		req.Lease = 5
+	if g.chance(30) && !req.IgnoreLease {
+		req.Lease = g.lease()
 	}
 	return req
 }
+
+func (g *generator) lease() int64 { return []int64{1, 2, 3, -4, 5}[g.r.IntN(5)] }
 
 func (g *generator) delete() *pb.DeleteRangeRequest {
 	return &pb.DeleteRangeRequest{Key: g.key(), RangeEnd: g.end(), PrevKv: g.chance(30)}
@@ -266,7 +309,7 @@ func (g *generator) compare(newest int64) *pb.Compare {
 	case pb.Compare_VALUE:
 		c.TargetUnion = &pb.Compare_Value{Value: g.value()}
 	case pb.Compare_LEASE:
-		c.TargetUnion = &pb.Compare_Lease{Lease: g.r.Int64N(2)}
+		c.TargetUnion = &pb.Compare_Lease{Lease: g.r.Int64N(4)}
 	}
 	return c
 }

@@ -41,6 +41,10 @@ func TestGoldenState(t *testing.T) {
 		l.change(raftpb.ConfChangeAddLearnerNode, &pb.Member{ID: 4, PeerURLs: []string{"http://d:1"}}))
 	apply(t, m, l.change(raftpb.ConfChangeRemoveNode, &pb.Member{ID: 2}))
 	apply(t, m, sessionEntry(l))
+	apply(t, m, l.entry(request(t, &pb.LeaseGrantRequest{ID: 0x1ea5e, TTL: 300}), request(t, &pb.LeaseGrantRequest{ID: -1, TTL: 1}),
+		request(t, &pb.PutRequest{Key: []byte("c"), Lease: 0x1ea5e}), request(t, &pb.PutRequest{Key: []byte("d"), Lease: -1}),
+		envelope.EncodeCommand(envelope.Command{Kind: envelope.KindLeaseRemaining,
+			Body: envelope.LeaseRemaining{Leases: []envelope.RemainingTTL{{ID: 0x1ea5e, Seconds: 100}}}.Encode()})))
 	apply(t, m, l.entry(command(t, envelope.KindAlarm, activate(1, pb.AlarmType_CORRUPT)),
 		command(t, envelope.KindOwnAlarm, activate(1, pb.AlarmType_NOSPACE))))
 	sweep(t, m, 100)

@@ -95,6 +95,10 @@ func request(t testing.TB, req proto.Message) []byte {
 		return command(t, envelope.KindTxn, req)
 	case *pb.CompactionRequest:
 		return command(t, envelope.KindCompaction, req)
+	case *pb.LeaseGrantRequest:
+		return command(t, envelope.KindLeaseGrant, req)
+	case *pb.LeaseRevokeRequest:
+		return command(t, envelope.KindLeaseRevoke, req)
 	}
 	t.Fatalf("no command for %T", req)
 	return nil

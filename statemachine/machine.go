@@ -13,6 +13,7 @@ import (
 	"raftkv/statemachine/engine"
 	"raftkv/statemachine/keys"
 	"raftkv/statemachine/kv"
+	"raftkv/statemachine/lease"
 	"raftkv/statemachine/mvcc"
 )
 
@@ -37,6 +38,7 @@ type Machine struct {
 
 	remembered
 	writer  mvcc.Writer
+	leases  lease.Table
 	effects effects
 	put     pb.PutRequest // reused for decoding
 	// failed is the error that ended an Apply: what is remembered may then hold
@@ -71,7 +73,7 @@ func Open(opts Options) (*Machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening state: %w", err)
 	}
-	m := &Machine{opts: opts, store: store}
+	m := &Machine{opts: opts, store: store, writer: mvcc.Writer{HeadsBytes: opts.HeadsBytes}}
 	v, r, err := load(store.Current())
 	if err != nil {
 		if closeErr := store.Close(); closeErr != nil {

@@ -23,6 +23,7 @@ const (
 	metaApplied        = "applied"         // progress
 	metaConf           = "conf"            // ConfState
 	metaClusterVersion = "cluster-version" // text, major.minor.patch
+	metaDowngrade      = "downgrade"       // text, major.minor.patch; missing: none
 	metaSwept          = "swept"           // sweepRecord; the member's own
 )
 
@@ -113,6 +114,7 @@ type meta struct {
 	clusterID      uint64
 	conf           *raftpb.ConfState
 	clusterVersion Version
+	downgrade      string // target, "" for none
 	sweepRecord    sweepRecord
 }
 
@@ -131,6 +133,8 @@ func readMeta(db pebble.Reader, durable bool) (meta, error) {
 			m.conf, err = decodeConf(value)
 		case metaClusterVersion:
 			m.clusterVersion, err = decodeClusterVersion(value)
+		case metaDowngrade:
+			m.downgrade, err = decodeDowngrade(value)
 		case metaSwept:
 			m.sweepRecord, err = decodeSweepRecord(value)
 		default:

@@ -10,10 +10,11 @@ import (
 	"raftkv/statemachine/mvcc"
 )
 
-// Range answers a range request from the state as it is now.
+// Range answers a range request from the state as it is now; ErrResponseTooLarge
+// if that takes more than Options.ResponseBytesMax.
 func (m *Machine) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
 	return read(m, func(s *mvcc.Snapshot, counts *kv.Counts) (*pb.RangeResponse, error) {
-		return kv.Range(ctx, s, counts, req)
+		return kv.Range(ctx, s, counts, kv.NewBudget(m.opts.ResponseBytesMax), req)
 	})
 }
 
@@ -21,7 +22,7 @@ func (m *Machine) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeRes
 // ErrNotReadOnly.
 func (m *Machine) ReadTxn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 	return read(m, func(s *mvcc.Snapshot, counts *kv.Counts) (*pb.TxnResponse, error) {
-		return kv.ReadTxn(ctx, s, counts, req)
+		return kv.ReadTxn(ctx, s, counts, kv.NewBudget(m.opts.ResponseBytesMax), req)
 	})
 }
 

@@ -13,11 +13,12 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
+	"raftkv/statemachine"
 	"raftkv/statemachine/envelope"
 )
 
 // TestScripts runs the scripts of testdata: "apply" applies its lines as one
-// entry each in one call, "read" answers its lines. A transaction spans the
+// entry each in one call, "read" answers its lines, "leases" lists what there is. A transaction spans the
 // lines from "txn" to "end".
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
@@ -39,12 +40,27 @@ func TestScripts(t *testing.T) {
 				for len(p.lines) > 0 {
 					out.WriteString(formatResult(p.read(m)))
 				}
+			case "leases":
+				out.WriteString(formatLeases(t, m))
 			default:
 				t.Fatalf("unknown directive %s", d.Cmd)
 			}
 			return out.String()
 		})
 	})
+}
+
+// formatLeases lists all leases with their keys.
+func formatLeases(t *testing.T, m *statemachine.Machine) string {
+	var out strings.Builder
+	if err := m.EachLease(func(l statemachine.Lease) error {
+		attached, err := m.LeaseKeys(l.ID)
+		fmt.Fprintf(&out, "%d TTL %d remaining %d keys %q\n", l.ID, l.TTLSeconds, l.RemainingSeconds, attached)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return out.String()
 }
 
 type reader interface {
@@ -66,8 +82,20 @@ func (p *parser) next() []string {
 
 func (p *parser) command() []byte {
 	fields := p.next()
-	if fields[0] == "append" {
+	switch fields[0] {
+	case "append":
 		return command(p.t, envelope.KindAppend, p.put(fields[1:]))
+	case "grant":
+		return command(p.t, envelope.KindLeaseGrant, &pb.LeaseGrantRequest{ID: p.number(fields[1]), TTL: p.number(fields[2])})
+	case "revoke":
+		_, opts := p.arguments(fields[1:])
+		return envelope.EncodeCommand(envelope.Command{Kind: envelope.KindLeaseRevoke,
+			Body: envelope.LeaseRevoke{ID: p.number(fields[1]), Term: uint64(p.number(opts["term"]))}.Encode()})
+	case "remaining":
+		_, opts := p.arguments(fields[1:])
+		return envelope.EncodeCommand(envelope.Command{Kind: envelope.KindLeaseRemaining,
+			Body: envelope.LeaseRemaining{Term: uint64(p.number(opts["term"])),
+				Leases: []envelope.RemainingTTL{{ID: p.number(fields[1]), Seconds: p.number(fields[2])}}}.Encode()})
 	}
 	return request(p.t, p.request(fields))
 }
@@ -266,6 +294,12 @@ func writeResult(out *strings.Builder, indent string, v any) {
 		kvs("", r.Kvs...)
 	case *pb.CompactionResponse:
 		line("compact: revision %d", r.Header.Revision)
+	case *pb.LeaseGrantResponse:
+		line("grant: revision %d, id %d, TTL %d", r.Header.Revision, r.ID, r.TTL)
+	case *pb.LeaseRevokeResponse:
+		line("revoke: revision %d", r.Header.Revision)
+	case *pb.LeaseCheckpointResponse:
+		line("remaining: revision %d", r.Header.Revision)
 	case *pb.TxnResponse:
 		line("txn: revision %d, succeeded %t", r.Header.Revision, r.Succeeded)
 		for _, op := range r.Responses {

@@ -30,6 +30,8 @@ const (
 	resultTxn         = 4
 	resultCompaction  = 5
 	resultAlarm       = 6
+	resultLeaseGrant  = 7
+	resultLeaseRevoke = 8
 )
 
 // refusalCode is what a session records of a refusal: neither its text, which
@@ -48,6 +50,7 @@ func refusalCodes() []refusalCode {
 		{8, ErrNoSpace}, {9, ErrCorruptAlarm},
 		{10, ErrMemberNotFound}, {11, ErrOtherIncarnation},
 		{12, ErrClusterVersion}, {13, ErrClusterVersionLowers}, {14, ErrNotYet},
+		{15, ErrLeaseExists}, {16, ErrLeaseTTLTooLarge},
 	}
 }
 
@@ -64,6 +67,10 @@ func newResult(form byte) proto.Message {
 		return &pb.CompactionResponse{}
 	case resultAlarm:
 		return &pb.AlarmResponse{}
+	case resultLeaseGrant:
+		return &pb.LeaseGrantResponse{}
+	case resultLeaseRevoke:
+		return &pb.LeaseRevokeResponse{}
 	}
 	return nil
 }
@@ -80,6 +87,10 @@ func formOf(result any) byte {
 		return resultCompaction
 	case *pb.AlarmResponse:
 		return resultAlarm
+	case *pb.LeaseGrantResponse:
+		return resultLeaseGrant
+	case *pb.LeaseRevokeResponse:
+		return resultLeaseRevoke
 	}
 	return resultNotKept
 }

@@ -52,6 +52,15 @@ func (m *Machine) Replace(stagedDir string) error {
 	if err := m.store.Replace(stagedDir, verify, func() { m.adopt(next, r) }); err != nil {
 		return fmt.Errorf("replacing the state: %w", err)
 	}
+	m.advance(old.revision, next.revision, nil)
 	m.opts.OnCompaction()
 	return nil
 }
+
+// ImmutableFile tells whether a file of a checkpoint, which has the name that it
+// has in the live database, never changes under that name.
+func ImmutableFile(name string) bool { return engine.ImmutableFile(name) }
+
+// LinkLive makes a hard link at path `to` to the live database's file of that
+// name, which must be an immutable one.
+func (m *Machine) LinkLive(name, to string) error { return m.store.LinkLive(name, to) }

@@ -252,7 +252,8 @@ func setSweepRecord(b *engine.Batch, r sweepRecord) error {
 // removed, or -1.
 func (m *Machine) Swept() int64 { return m.view.Load().sweep.swept.Load() }
 
-// LiveBytes is the size of the key space with all its versions, before
+// LiveBytes is the size of the key space with all its versions and of the
+// leases, before
 // compression: what was written less what was removed.
 func (m *Machine) LiveBytes() int64 {
 	v := m.view.Load()

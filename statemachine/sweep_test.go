@@ -51,19 +51,52 @@ func checkLiveBytes(t testing.TB, m *statemachine.Machine) {
 			total += int64(len(r.Key) + len(r.Value))
 		}
 	}
+	leases, err := m.Records(keys.Leases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	total += 64 * int64(len(leases))
 	if live := m.LiveBytes(); live != total {
 		t.Fatalf("%d live bytes, the tables hold %d", live, total)
 	}
 }
 
 // historian makes writes that etcd's handlers would let pass: a transaction
-// changes a key once, since etcd itself loses a key that one deletes and puts.
+// changes a key once, or deletes an open range and puts keys again.
 type historian struct{ generator }
 
-func (h *historian) write() proto.Message {
-	if h.chance(60) {
-		return h.change()
+// write makes one; a compaction at the revision of one that rewrites is no
+// measure, since etcd itself loses the keys put again.
+func (h *historian) write() (req proto.Message, rewrites bool) {
+	switch {
+	case h.chance(10):
+		return h.rewrite(), true
+	case h.chance(60):
+		return h.change(), false
 	}
+	return h.txn(), false
+}
+
+// rewrite deletes up to the end of the key space and puts some keys there,
+// often the only ones that are left.
+func (h *historian) rewrite() proto.Message {
+	first := []byte{0}
+	if h.chance(50) {
+		first = h.key()
+	}
+	del := &pb.DeleteRangeRequest{Key: first, RangeEnd: []byte{0}}
+	req := &pb.TxnRequest{Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: del}}}}
+	for range 1 + h.r.IntN(2) {
+		put := &pb.PutRequest{Key: h.key(), Value: h.value()}
+		req.Success = append(req.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+	}
+	if h.chance(10) {
+		req.Success = append(req.Success, req.Success[0])
+	}
+	return req
+}
+
+func (h *historian) txn() proto.Message {
 	req, used := &pb.TxnRequest{}, map[string]bool{}
 	for range 1 + h.r.IntN(5) {
 		switch c := h.change().(type) {
@@ -110,6 +143,7 @@ func TestHashKVSameAsEtcd(t *testing.T) {
 func hashHistory(t *testing.T, h *historian) {
 	m, l, oracle := start(t), newLog(t), newEtcd(t)
 	hashes, refused, compacted := 0, 0, []int64{1}
+	rewritten := map[int64]bool{}
 	compare := func() {
 		t.Helper()
 		newest := oracle.kv.Rev()
@@ -124,13 +158,16 @@ func hashHistory(t *testing.T, h *historian) {
 	}
 	for range 60 {
 		for range h.r.IntN(25) {
-			req := h.write()
+			req, rewrites := h.write()
 			oracle.apply(req)
 			apply(t, m, l.entry(request(t, req)))
+			if rewrites {
+				rewritten[oracle.kv.Rev()] = true
+				compare() // as long as it is the newest
+			}
 		}
 		compare()
-		if h.chance(50) {
-			revision := max(1, oracle.kv.Rev()-h.r.Int64N(12)*h.r.Int64N(2))
+		if revision := max(1, oracle.kv.Rev()-h.r.Int64N(12)*h.r.Int64N(2)); h.chance(50) && !rewritten[revision] {
 			done, wantErr := oracle.kv.Compact(traceutil.TODO(), revision)
 			got := apply(t, m, l.entry(request(t, &pb.CompactionRequest{Revision: revision})))[0]
 			if gotErr, _ := got.(error); (gotErr != nil) != (wantErr != nil) {
@@ -262,7 +299,9 @@ func TestSweepSurvivesCrashes(t *testing.T) {
 		}
 		l, h := newLog(t), &historian{generator{r: r}}
 		for range 20 + r.IntN(40) {
-			commands := [][]byte{request(t, h.write()), request(t, h.write())}
+			one, _ := h.write()
+			other, _ := h.write()
+			commands := [][]byte{request(t, one), request(t, other)}
 			if r.IntN(6) == 0 {
 				commands = append(commands, request(t, &pb.CompactionRequest{Revision: 1 + r.Int64N(m.Revision())}))
 			}

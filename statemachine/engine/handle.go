@@ -24,6 +24,10 @@ type Handle struct {
 	closeErr error
 }
 
+// NewReader stands for a database that somebody else opened and will close. It
+// can be read, and neither acquired nor released.
+func NewReader(db *pebble.DB) *Handle { return &Handle{db: db} }
+
 // Acquire keeps the database open until Release. It reports false when the
 // database was replaced or closed: take the store's newer one.
 func (h *Handle) Acquire() bool {

@@ -28,10 +28,13 @@ type Options struct {
 	OnFatal func(error)
 }
 
+// MemTablesMax is how many memtables a database may have: beyond it writes wait
+// for a flush.
+const MemTablesMax = 4
+
 const (
 	defaultMemTableBytes = 32 << 20
 	defaultCacheBytes    = 64 << 20
-	memTablesMax         = 4
 
 	bloomBitsPerKey = 10
 	blockBytes      = 8 << 10
@@ -84,7 +87,7 @@ func (s *Store) pebbleOptions(h *Handle) *pebble.Options {
 		Cache:                       s.cache,
 		DisableWAL:                  true,
 		MemTableSize:                s.opts.MemTableBytes,
-		MemTableStopWritesThreshold: memTablesMax,
+		MemTableStopWritesThreshold: MemTablesMax,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      pebbleLogger{store: s, log: s.opts.Logger},
 		EventListener: &pebble.EventListener{

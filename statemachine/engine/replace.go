@@ -3,6 +3,8 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"path"
+	"strings"
 
 	"github.com/cockroachdb/errors/oserror"
 	"github.com/cockroachdb/pebble/v2"
@@ -100,4 +102,27 @@ func (s *Store) openStaged(name string, verify func(*Handle) error) (*Handle, er
 		return nil, errors.Join(err, h.db.Close())
 	}
 	return h, nil
+}
+
+// ImmutableFile tells whether Pebble never changes a file of that name once it
+// is part of a database: tables are, manifests and options are not.
+func ImmutableFile(name string) bool {
+	return path.Ext(name) == ".sst" && !strings.ContainsAny(name, `/\`)
+}
+
+// LinkLive makes a hard link at path `to` to the live database's file of that
+// name, which must be an immutable one.
+func (s *Store) LinkLive(name, to string) error {
+	if !ImmutableFile(name) {
+		return fmt.Errorf("%q is no table of a database", name)
+	}
+	h, err := s.Acquire()
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	if err := s.opts.FS.Link(s.opts.FS.PathJoin(h.dir, name), to); err != nil {
+		return fmt.Errorf("linking live file %s: %w", name, err)
+	}
+	return nil
 }

@@ -49,7 +49,7 @@ func Open(opts Options, holdsState func(*pebble.DB) (bool, error)) (_ *Store, er
 	// Pebble takes its memtables out of the cache's size: without room for them
 	// there would be no cache left, and a bloom filter be read from disk for
 	// every put.
-	s.cache = pebble.NewCache(opts.CacheBytes + memTablesMax*int64(opts.MemTableBytes))
+	s.cache = pebble.NewCache(opts.CacheBytes + MemTablesMax*int64(opts.MemTableBytes))
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.unlock())

@@ -28,6 +28,10 @@ const (
 	KindOwnAlarm       Kind = 10 // etcdserverpb.AlarmRequest: a member activates an alarm of its own, or takes it back
 	KindSessionOpen    Kind = 11 // no body: opens a client session
 	KindSessionClose   Kind = 12 // SessionClose: ends a client session, at its client's wish or because it expired
+	KindLeaseGrant     Kind = 13 // etcdserverpb.LeaseGrantRequest with the id chosen and the TTL in bounds
+	KindLeaseRevoke    Kind = 14 // LeaseRevoke: at a client's wish (then also an etcdserverpb.LeaseRevokeRequest) or because it expired
+	KindLeaseRemaining Kind = 15 // LeaseRemaining: what is left of long leases
+	KindDowngrade      Kind = 16 // membershippb.DowngradeInfoSetRequest
 )
 
 // CommandsMax bounds the commands of one envelope, so that index<<16 | position

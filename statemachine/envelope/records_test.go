@@ -8,12 +8,18 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
 
 	"raftkv/statemachine/envelope"
 )
 
 func samplePublish() envelope.PublishMember {
 	return envelope.PublishMember{ID: math.MaxUint64, Name: "zwölf", ClientURLs: []string{"http://a:1", "http://b:2"}, Incarnation: 1 << 63}
+}
+
+func sampleRemaining() envelope.LeaseRemaining {
+	return envelope.LeaseRemaining{Term: 300, Leases: []envelope.RemainingTTL{{ID: -2, Seconds: 1 << 40}, {}, {ID: 7}}}
 }
 
 func encodePublish(t testing.TB, p envelope.PublishMember) []byte {
@@ -33,6 +39,10 @@ func TestGoldenRecords(t *testing.T) {
 			return fmt.Sprintf("%x", encodePublish(t, samplePublish()))
 		case "close":
 			return fmt.Sprintf("%x", envelope.SessionClose{Session: 7 << 16, Used: 8<<16 | 1}.Encode())
+		case "revoke":
+			return fmt.Sprintf("%x", envelope.LeaseRevoke{ID: -2, Term: 3}.Encode())
+		case "remaining":
+			return fmt.Sprintf("%x", sampleRemaining().Encode())
 		}
 		return "unknown command"
 	})
@@ -50,6 +60,24 @@ func TestRecordsRoundTrip(t *testing.T) {
 		if got, err := envelope.DecodeSessionClose(want.Encode()); err != nil || got != want {
 			t.Errorf("decoded %+v, want %+v, %v", got, want, err)
 		}
+	}
+}
+
+func TestLeaseRecordsRoundTrip(t *testing.T) {
+	for _, want := range []envelope.LeaseRevoke{{}, {ID: 1}, {ID: math.MinInt64, Term: math.MaxUint64}} {
+		if got, err := envelope.DecodeLeaseRevoke(want.Encode()); err != nil || got != want {
+			t.Errorf("decoded %+v, want %+v, %v", got, want, err)
+		}
+	}
+	for _, want := range []envelope.LeaseRemaining{{}, sampleRemaining()} {
+		if got, err := envelope.DecodeLeaseRemaining(want.Encode()); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("decoded %+v, want %+v, %v", got, want, err)
+		}
+	}
+	// What a client sends is a revocation without a term.
+	data, err := proto.Marshal(&pb.LeaseRevokeRequest{ID: -7})
+	if got, decodeErr := envelope.DecodeLeaseRevoke(data); err != nil || decodeErr != nil || got != (envelope.LeaseRevoke{ID: -7}) {
+		t.Errorf("decoded %+v, %v, %v", got, err, decodeErr)
 	}
 }
 
@@ -86,6 +114,8 @@ func FuzzDecodeRecords(f *testing.F) {
 	f.Add(encodePublish(f, samplePublish()))
 	f.Add(envelope.SessionClose{Session: 1, Used: 2}.Encode())
 	f.Add([]byte("\x12\x01\xff"))
+	f.Add(envelope.LeaseRevoke{ID: -1, Term: 2}.Encode())
+	f.Add(sampleRemaining().Encode())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		p, err := envelope.DecodePublishMember(data)
 		if err == nil {
@@ -99,6 +129,22 @@ func FuzzDecodeRecords(f *testing.F) {
 		if err == nil {
 			if again, err := envelope.DecodeSessionClose(s.Encode()); err != nil || again != s {
 				t.Fatalf("decoded %+v, then %+v, %v", s, again, err)
+			}
+		} else if !errors.Is(err, envelope.ErrMalformed) {
+			t.Fatal(err)
+		}
+		r, err := envelope.DecodeLeaseRevoke(data)
+		if err == nil {
+			if again, err := envelope.DecodeLeaseRevoke(r.Encode()); err != nil || again != r {
+				t.Fatalf("decoded %+v, then %+v, %v", r, again, err)
+			}
+		} else if !errors.Is(err, envelope.ErrMalformed) {
+			t.Fatal(err)
+		}
+		l, err := envelope.DecodeLeaseRemaining(data)
+		if err == nil {
+			if again, err := envelope.DecodeLeaseRemaining(l.Encode()); err != nil || !reflect.DeepEqual(again, l) {
+				t.Fatalf("decoded %+v, then %+v, %v", l, again, err)
 			}
 		} else if !errors.Is(err, envelope.ErrMalformed) {
 			t.Fatal(err)

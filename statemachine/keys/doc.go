@@ -12,6 +12,7 @@
 //	table      name                     suffix
 //	keys       user key                 main (8 bytes) [sub (4 bytes)] length
 //	revisions  main (8) sub (4)         -
+//	lease keys lease id (8) user key    -
 //	all other  name or id (8 bytes)     -
 //
 // The package encodes and checks; it knows neither values nor databases.

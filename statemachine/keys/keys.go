@@ -20,11 +20,16 @@ const (
 	Proposers Table = 'd' // which batches of which proposer were applied
 	Alarms    Table = 'a' // alarms by the member that has them
 	Sessions  Table = 's' // sessions of clients with their last results
+	Leases    Table = 'l' // leases with their times to live
+	LeaseKeys Table = 'j' // which keys are attached to which lease
+	// ImportedAuth holds users, roles and settings of an etcd, by bucket and name,
+	// in etcd's own encoding, format 1.
+	ImportedAuth Table = 'i'
 )
 
 // All lists the tables in key order.
 func All() []Table {
-	return []Table{Alarms, Proposers, Keys, Meta, Members, Revisions, Sessions, Removed}
+	return []Table{Alarms, Proposers, ImportedAuth, LeaseKeys, Keys, Leases, Meta, Members, Revisions, Sessions, Removed}
 }
 
 // Revision is one change in the history of the key space: Main counts writing

@@ -44,6 +44,9 @@ func TestGolden(t *testing.T) {
 		case "numbered":
 			d.ScanArgs(t, "main", &main)
 			key = keys.Numbered(keys.Members, main)
+		case "lease":
+			scan()
+			key = keys.LeaseKey(int64(main), []byte(name))
 		case "bounds":
 			var out string
 			for _, table := range keys.All() {
@@ -151,4 +154,40 @@ func FuzzCheck(f *testing.F) {
 			t.Fatalf("Check passed %x, DecodeVersion refuses it: %v", key, decodeErr)
 		}
 	})
+}
+
+// TestLeaseKeys: the keys of a lease lie within its bounds, those of others do
+// not, and they sort as the user keys.
+func TestLeaseKeys(t *testing.T) {
+	ids := []int64{1, 2, 255, 256, -1, -2, 1 << 62}
+	names := []string{"\x00", "\x00\x00", "a", "a\x00", "a\x00b", "b", "\xff", "\xff\xff"}
+	for _, id := range ids {
+		lower, upper := keys.LeaseKeyBounds(id)
+		var last []byte
+		for _, name := range names {
+			key := keys.LeaseKey(id, []byte(name))
+			if gotID, got, err := keys.DecodeLeaseKey(key); err != nil || gotID != id || string(got) != name {
+				t.Fatalf("decoded %d %q, %v", gotID, got, err)
+			}
+			if err := errors.Join(keys.Check(key), keys.Check(lower), keys.Check(upper)); err != nil {
+				t.Fatal(err)
+			}
+			if last != nil && cockroachkvs.Compare(last, key) >= 0 {
+				t.Fatalf("%q does not sort behind the one before it", name)
+			}
+			last = key
+			for _, other := range ids {
+				low, up := keys.LeaseKeyBounds(other)
+				inside := cockroachkvs.Compare(low, key) <= 0 && cockroachkvs.Compare(key, up) < 0
+				if inside != (other == id) {
+					t.Fatalf("%q of lease %d is within the bounds of lease %d: %t", name, id, other, inside)
+				}
+			}
+		}
+	}
+	for _, bad := range [][]byte{nil, keys.LeaseKey(1, nil), keys.Lease(1), []byte("jxxxxxxxxa")} {
+		if _, _, err := keys.DecodeLeaseKey(bad); !errors.Is(err, keys.ErrMalformed) {
+			t.Errorf("DecodeLeaseKey(%x): %v", bad, err)
+		}
+	}
 }

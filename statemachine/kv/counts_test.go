@@ -62,7 +62,7 @@ func TestPagesCountOnce(t *testing.T) {
 		l, counts := &list{n: n}, NewCounts()
 		req := first
 		for listed := int64(0); ; {
-			resp, err := Range(t.Context(), l, counts, req)
+			resp, err := Range(t.Context(), l, counts, nil, req)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -78,7 +78,7 @@ func TestPagesCountOnce(t *testing.T) {
 		if l.counted != n-limit || l.visited > n+n/limit {
 			t.Errorf("%s: %d keys counted, %d visited", name, l.counted, l.visited)
 		}
-		count, err := Range(t.Context(), l, counts, &pb.RangeRequest{Key: first.Key, RangeEnd: first.RangeEnd, CountOnly: true, Revision: 2})
+		count, err := Range(t.Context(), l, counts, nil, &pb.RangeRequest{Key: first.Key, RangeEnd: first.RangeEnd, CountOnly: true, Revision: 2})
 		if err != nil || count.Count != n-(n-1)/limit*limit || l.counted != n-limit {
 			t.Errorf("%s: count %v, %v; %d keys counted", name, count, err, l.counted)
 		}

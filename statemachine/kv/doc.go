@@ -3,8 +3,8 @@
 //
 // The meaning is that of etcd 3.7, including what its documentation leaves
 // open; where the two could differ the code says so. The package deliberately
-// does not bound requests (the handlers do) and knows neither leases nor
-// authorisation yet: a lease other than 0 does not exist.
+// does not bound requests (the handlers do), of leases asks only whether one
+// exists (package lease has them), and does not authorise.
 //
 // # Invariants
 //

@@ -13,6 +13,9 @@ var (
 	ErrLeaseNotFound = errors.New("kv: requested lease not found")
 	ErrValueTooLarge = errors.New("kv: value is too large")
 	ErrNotReadOnly   = errors.New("kv: transaction is not read-only")
+
+	// ErrResponseTooLarge refuses a read that takes more than its Budget.
+	ErrResponseTooLarge = errors.New("kv: response is too large")
 )
 
 // IsRefusal tells a refusal, which is the command's result, from a failure of

@@ -20,10 +20,15 @@ type putResult struct {
 	header   pb.ResponseHeader
 }
 
+// Leases tells whether a lease exists.
+type Leases interface {
+	Exists(id int64) (bool, error)
+}
+
 // Put applies a put as a transaction of its own. The value of req must stay
 // unchanged until the writer's batch ends.
-func Put(w *mvcc.Writer, req *pb.PutRequest) (*pb.PutResponse, error) {
-	if err := checkPut(w, req); err != nil {
+func Put(w *mvcc.Writer, leases Leases, req *pb.PutRequest) (*pb.PutResponse, error) {
+	if err := checkPut(w, leases, req); err != nil {
 		return nil, err
 	}
 	resp, err := executePut(w, req)
@@ -32,12 +37,12 @@ func Put(w *mvcc.Writer, req *pb.PutRequest) (*pb.PutResponse, error) {
 }
 
 // checkPut refuses what cannot be done, in etcd's order: the lease first.
-func checkPut(r mvcc.Reader, req *pb.PutRequest) error {
+func checkPut(r mvcc.Reader, leases Leases, req *pb.PutRequest) error {
 	if len(req.GetKey()) == 0 {
 		return ErrEmptyKey
 	}
-	if req.GetLease() != 0 {
-		return ErrLeaseNotFound
+	if err := checkLease(leases, req.GetLease()); err != nil {
+		return err
 	}
 	if !req.GetIgnoreValue() && !req.GetIgnoreLease() {
 		return nil
@@ -45,6 +50,17 @@ func checkPut(r mvcc.Reader, req *pb.PutRequest) error {
 	_, found, err := r.Get(req.Key, r.Revision())
 	if err == nil && !found {
 		err = ErrKeyNotFound
+	}
+	return err
+}
+
+func checkLease(leases Leases, id int64) error {
+	if id == 0 {
+		return nil
+	}
+	found, err := leases.Exists(id)
+	if err == nil && !found {
+		err = ErrLeaseNotFound
 	}
 	return err
 }
@@ -61,8 +77,7 @@ func executePut(w *mvcc.Writer, req *pb.PutRequest) (*pb.PutResponse, error) {
 			prev = toProto(&kv)
 		}
 	}
-	// A transaction may have deleted the key since it was checked: handlers
-	// refuse such transactions, here the key then counts as empty.
+	// That the key exists was checked.
 	if req.GetIgnoreValue() {
 		value = prev.GetValue()
 	}
@@ -86,14 +101,14 @@ func newPutResponse(w *mvcc.Writer, prev *mvccpb.KeyValue) *pb.PutResponse {
 }
 
 // Append adds the value of req to the end of the key's value, creating the key
-// if there is none. The key keeps its lease. Of the request's flags, PrevKv
-// alone has a meaning.
-func Append(w *mvcc.Writer, req *pb.PutRequest) (*pb.PutResponse, error) {
+// if there is none. The key keeps its lease unless the request names another.
+// Of the request's flags, PrevKv alone has a meaning.
+func Append(w *mvcc.Writer, leases Leases, req *pb.PutRequest) (*pb.PutResponse, error) {
 	if len(req.GetKey()) == 0 {
 		return nil, ErrEmptyKey
 	}
-	if req.GetLease() != 0 {
-		return nil, ErrLeaseNotFound
+	if err := checkLease(leases, req.GetLease()); err != nil {
+		return nil, err
 	}
 	kv, found, err := w.Get(req.GetKey(), w.Revision())
 	if err != nil {
@@ -106,7 +121,11 @@ func Append(w *mvcc.Writer, req *pb.PutRequest) (*pb.PutResponse, error) {
 	if found && req.GetPrevKv() {
 		prev = toProto(&kv)
 	}
-	if err := w.Put(req.GetKey(), slices.Concat(kv.Value, req.GetValue()), kv.Lease); err != nil {
+	lease := kv.Lease
+	if req.GetLease() != 0 {
+		lease = req.GetLease()
+	}
+	if err := w.Put(req.GetKey(), slices.Concat(kv.Value, req.GetValue()), lease); err != nil {
 		return nil, err
 	}
 	resp := newPutResponse(w, prev)
@@ -124,12 +143,17 @@ func DeleteRange(w *mvcc.Writer, req *pb.DeleteRangeRequest) (*pb.DeleteRangeRes
 	return resp, err
 }
 
+type doomedKey struct {
+	key   []byte
+	lease int64
+}
+
 func executeDelete(w *mvcc.Writer, req *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
 	resp := &pb.DeleteRangeResponse{}
 	// The keys are collected first: a scan must not see its own deletions.
-	var doomed [][]byte
+	var doomed []doomedKey
 	err := visitAll(w, req.GetKey(), req.GetRangeEnd(), w.Revision(), func(kv *mvcc.KeyValue) (bool, error) {
-		doomed = append(doomed, slices.Clone(kv.Key))
+		doomed = append(doomed, doomedKey{slices.Clone(kv.Key), kv.Lease})
 		if req.GetPrevKv() {
 			resp.PrevKvs = append(resp.PrevKvs, toProto(kv))
 		}
@@ -138,14 +162,27 @@ func executeDelete(w *mvcc.Writer, req *pb.DeleteRangeRequest) (*pb.DeleteRangeR
 	if err != nil {
 		return nil, err
 	}
-	for _, key := range doomed {
-		if err := w.Delete(key); err != nil {
+	for _, d := range doomed {
+		if err := w.Delete(d.key, d.lease); err != nil {
 			return nil, err
 		}
 	}
 	resp.Deleted = int64(len(doomed))
 	resp.Header = &pb.ResponseHeader{Revision: w.Revision()}
 	return resp, nil
+}
+
+// DeleteAttached deletes keys, which exist and are attached to a lease, as one
+// transaction. It returns the revision after it.
+func DeleteAttached(w *mvcc.Writer, lease int64, attached [][]byte) (revision int64, err error) {
+	for _, key := range attached {
+		if err := w.Delete(key, lease); err != nil {
+			return 0, err
+		}
+	}
+	revision = w.Revision()
+	w.EndTransaction()
+	return revision, nil
 }
 
 // Compact makes revisions below that of req unreadable.

@@ -60,8 +60,8 @@ func withoutValue(kv *mvcc.KeyValue) *mvccpb.KeyValue {
 }
 
 // Range answers a range request. A revision below 0 reads the newest one, as
-// in etcd. counts may be nil.
-func Range(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+// in etcd. counts and budget may be nil.
+func Range(ctx context.Context, r mvcc.Reader, counts *Counts, budget *Budget, req *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if len(req.GetKey()) == 0 {
 		return nil, ErrEmptyKey
 	}
@@ -70,10 +70,10 @@ func Range(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequ
 			return nil, err
 		}
 	}
-	return executeRange(ctx, r, counts, req)
+	return executeRange(ctx, r, counts, budget, req)
 }
 
-func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, budget *Budget, req *pb.RangeRequest) (*pb.RangeResponse, error) {
 	revision := req.GetRevision()
 	if revision <= 0 {
 		revision = r.Revision()
@@ -82,13 +82,13 @@ func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.Ra
 	var err error
 	switch {
 	case isPoint(req.GetRangeEnd()):
-		err = executeScan(ctx, r, req, revision, resp)
+		err = executeScan(ctx, r, budget, req, revision, resp)
 	case req.GetCountOnly():
 		resp.Count, err = countSpan(ctx, r, counts, req.GetKey(), req.GetRangeEnd(), revision)
 	case req.GetLimit() > 0 && limitsFirst(req) && !hasFilters(req):
-		err = executePage(ctx, r, counts, req, revision, resp)
+		err = executePage(ctx, r, counts, budget, req, revision, resp)
 	default:
-		err = executeScan(ctx, r, req, revision, resp)
+		err = executeScan(ctx, r, budget, req, revision, resp)
 	}
 	if err != nil {
 		return nil, err
@@ -109,23 +109,25 @@ func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.Ra
 }
 
 // executeScan visits every key of the range.
-func executeScan(ctx context.Context, r mvcc.Reader, req *pb.RangeRequest, revision int64, resp *pb.RangeResponse) error {
+func executeScan(ctx context.Context, r mvcc.Reader, budget *Budget, req *pb.RangeRequest, revision int64, resp *pb.RangeResponse) error {
 	keep := collector(req)
 	return visitAll(r, req.GetKey(), req.GetRangeEnd(), revision, func(kv *mvcc.KeyValue) (bool, error) {
 		if resp.Count%checkEvery == 0 && ctx.Err() != nil {
 			return false, ctx.Err()
 		}
 		resp.Count++
-		if out := keep(kv); out != nil {
-			resp.Kvs = append(resp.Kvs, out)
+		out := keep(kv)
+		if out == nil {
+			return true, nil
 		}
-		return true, nil
+		resp.Kvs = append(resp.Kvs, out)
+		return true, budget.take(out)
 	})
 }
 
 // executePage visits the keys up to the limit and one more, and counts the rest
 // only if nobody has counted it before.
-func executePage(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.RangeRequest, revision int64, resp *pb.RangeResponse) error {
+func executePage(ctx context.Context, r mvcc.Reader, counts *Counts, budget *Budget, req *pb.RangeRequest, revision int64, resp *pb.RangeResponse) error {
 	limit, keep, full := req.GetLimit(), collector(req), false
 	var last []byte // the last key within the limit
 	err := visitAll(r, req.GetKey(), req.GetRangeEnd(), revision, func(kv *mvcc.KeyValue) (bool, error) {
@@ -138,8 +140,9 @@ func executePage(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.Ran
 			return false, nil
 		}
 		resp.Count++
-		resp.Kvs = append(resp.Kvs, keep(kv))
-		return true, nil
+		out := keep(kv)
+		resp.Kvs = append(resp.Kvs, out)
+		return true, budget.take(out)
 	})
 	if err != nil || !full {
 		return err

@@ -45,7 +45,9 @@ func makePlan(r mvcc.Reader, req *pb.TxnRequest) (*plan, error) {
 }
 
 // check refuses what the planned operations cannot do, before any is done.
-func (p *plan) check(r mvcc.Reader) error {
+// before are the changes that come earlier in the same transaction; check adds
+// those of p.
+func (p *plan) check(r mvcc.Reader, leases Leases, before *changes) error {
 	nested := p.nested
 	for _, op := range p.operations() {
 		var err error
@@ -53,18 +55,32 @@ func (p *plan) check(r mvcc.Reader) error {
 		case *pb.RequestOp_RequestRange:
 			err = checkTxnRange(r, req.RequestRange)
 		case *pb.RequestOp_RequestPut:
-			err = checkPut(r, req.RequestPut)
+			err = checkPutInTxn(r, leases, before, req.RequestPut)
+			before.add(op)
 		case *pb.RequestOp_RequestDeleteRange:
 			if len(req.RequestDeleteRange.GetKey()) == 0 {
 				err = ErrEmptyKey
 			}
+			before.add(op)
 		case *pb.RequestOp_RequestTxn:
-			err = nested[0].check(r)
+			err = nested[0].check(r, leases, before)
 			nested = nested[1:]
 		}
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// checkPutInTxn also refuses to keep the value or lease of a key that the
+// transaction has deleted by then; etcd 3.7 panics there.
+func checkPutInTxn(r mvcc.Reader, leases Leases, before *changes, req *pb.PutRequest) error {
+	if err := checkPut(r, leases, req); err != nil {
+		return err
+	}
+	if (req.GetIgnoreValue() || req.GetIgnoreLease()) && before.deletes(req.GetKey()) {
+		return ErrKeyNotFound
 	}
 	return nil
 }
@@ -87,7 +103,9 @@ type execution struct {
 	ctx    context.Context
 	r      mvcc.Reader
 	counts *Counts // nil in one that writes
+	budget *Budget // nil in one that writes: it must end alike everywhere
 	w      *mvcc.Writer
+	leases Leases // nil in one that only reads, which has no puts
 }
 
 func (e *execution) run(p *plan) (*pb.TxnResponse, error) {
@@ -119,7 +137,7 @@ func (e *execution) operation(op *pb.RequestOp, next *plan) (*pb.ResponseOp, err
 	out := &pb.ResponseOp{}
 	switch req := op.GetRequest().(type) {
 	case *pb.RequestOp_RequestRange:
-		resp, err := executeRange(e.ctx, e.r, e.counts, req.RequestRange)
+		resp, err := executeRange(e.ctx, e.r, e.counts, e.budget, req.RequestRange)
 		if err != nil {
 			return nil, err
 		}
@@ -147,19 +165,19 @@ func (e *execution) operation(op *pb.RequestOp, next *plan) (*pb.ResponseOp, err
 }
 
 // Txn applies a transaction.
-func Txn(w *mvcc.Writer, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+func Txn(w *mvcc.Writer, leases Leases, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 	// Apply is not interrupted: how far it came would depend on time.
-	resp, err := transact(&execution{ctx: context.Background(), r: w, w: w}, req)
+	resp, err := transact(&execution{ctx: context.Background(), r: w, w: w, leases: leases}, req)
 	w.EndTransaction()
 	return resp, err
 }
 
 // ReadTxn answers a transaction that only reads.
-func ReadTxn(ctx context.Context, r mvcc.Reader, counts *Counts, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+func ReadTxn(ctx context.Context, r mvcc.Reader, counts *Counts, budget *Budget, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if !IsReadOnly(req) {
 		return nil, ErrNotReadOnly
 	}
-	return transact(&execution{ctx: ctx, r: r, counts: counts}, req)
+	return transact(&execution{ctx: ctx, r: r, counts: counts, budget: budget}, req)
 }
 
 func transact(e *execution, req *pb.TxnRequest) (*pb.TxnResponse, error) {
@@ -167,7 +185,7 @@ func transact(e *execution, req *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := p.check(e.r); err != nil {
+	if err := p.check(e.r, e.leases, &changes{}); err != nil {
 		return nil, err
 	}
 	resp, err := e.run(p)

@@ -1,8 +1,8 @@
 // Package mvcc is the versioned key space: every version of every key, read at
 // any revision that is not compacted, and written one transaction at a time.
 //
-// It deliberately knows no requests of etcd's API (package kv), no log, no
-// leases, and does not decide when old versions are removed: Sweep removes what
+// It deliberately knows no requests of etcd's API (package kv) and no log, of
+// leases only the ids that keys carry, and does not decide when old versions are removed: Sweep removes what
 // a compaction made unreadable, a bounded piece at a time. Hasher computes etcd's
 // hash of the key space from our records.
 //
@@ -22,7 +22,8 @@
 //  2. A Writer reads what was committed before it was started, overlaid by
 //     everything it wrote, so that a batch of many transactions sees what the
 //     same transactions would see one by one.
-//  3. Every change is told to the Writer's Recorder, in order.
+//  3. Every change is told to the Writer's Recorder, in order, and every change
+//     of a key's lease to its Leases.
 //  4. A version and its record in the revisions table are written together and
 //     removed together; a read at or above the compacted revision sees the same
 //     before, during and after a sweep.

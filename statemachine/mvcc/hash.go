@@ -19,8 +19,8 @@ import (
 //
 // Of the records at or below Compacted, etcd counts those alone that it would
 // keep if it compacted at Revision now, namely the versions that are current
-// then; but if there is none at all, everything that its compaction at
-// Compacted left. A tombstone of Compacted never counts.
+// then; but if there is none at all (keepsAny), everything that its compaction
+// at Compacted left. A tombstone of Compacted never counts.
 type Hasher struct {
 	Compacted, Revision int64
 	// ForCompaction: Revision is being compacted, and Compacted is the revision
@@ -82,45 +82,9 @@ func (h *Hasher) start(db pebble.Reader) error {
 	if h.Revision < FirstRevision {
 		return nil
 	}
-	s, err := NewSnapshot(db, h.Revision)
-	if err != nil {
-		return err
-	}
-	err = s.Scan(Span{}, h.Revision, func(*KeyValue) (bool, error) {
-		h.keeps = true
-		return false, nil
-	})
-	if err := errors.Join(err, s.Close()); err != nil || h.keeps || !h.ForCompaction {
-		return err
-	}
-	h.keeps, err = holdsTombstone(db, h.Revision)
+	var err error
+	h.keeps, err = keepsAny(db, h.Revision, h.ForCompaction)
 	return err
-}
-
-// holdsTombstone tells whether main revision main deleted a key and did not
-// write it again.
-func holdsTombstone(db pebble.Reader, main int64) (found bool, err error) {
-	const chunk = 1000
-	from, all := keys.Revision{Main: main}, false
-	for !all && !found && err == nil {
-		var changes []change
-		if changes, all, err = readChanges(db, from, main, chunk); err != nil || len(changes) == 0 {
-			return false, err
-		}
-		var it *pebble.Iterator
-		if it, err = newIterator(db); err != nil {
-			return false, err
-		}
-		var c cursor
-		for i := 0; i < len(changes) && !found && err == nil; i++ {
-			var exists bool
-			_, exists, err = c.get(it, changes[i].key, main)
-			found = !exists
-		}
-		err = errors.Join(err, it.Close())
-		from = nextRevision(changes[len(changes)-1].revision)
-	}
-	return found, err
 }
 
 // change hashes one record, unless etcd skips it.

@@ -4,11 +4,13 @@ package mvcc
 type head struct {
 	createRevision int64
 	version        int64 // 0: the key does not exist
+	lease          int64
 }
 
-// headsMax bounds each generation of heads, headKeyBytesMax what one may take.
 const (
-	headsMax        = 1 << 15
+	// headBytes is what a head takes in memory beside its key, roughly.
+	headBytes = 64
+	// headKeyBytesMax keeps a few large keys from displacing many small ones.
 	headKeyBytesMax = 256
 )
 
@@ -21,9 +23,14 @@ const (
 // one takes the place of the old one.
 type heads struct {
 	young, old map[string]head
+	// youngBytes is what young takes, generationBytes what it may.
+	youngBytes, generationBytes int64
 }
 
-func (h *heads) reset() { h.young, h.old = make(map[string]head), nil }
+// reset forgets everything; both generations may take bytesMax from now on.
+func (h *heads) reset(bytesMax int64) {
+	*h = heads{young: make(map[string]head), generationBytes: bytesMax / 2}
+}
 
 func (h *heads) get(key []byte) (head, bool) {
 	if found, ok := h.young[string(key)]; ok {
@@ -34,11 +41,15 @@ func (h *heads) get(key []byte) (head, bool) {
 }
 
 func (h *heads) put(key string, newest head) {
-	if len(key) > headKeyBytesMax {
+	size := int64(len(key)) + headBytes
+	if len(key) > headKeyBytesMax || size > h.generationBytes {
 		return
 	}
-	if len(h.young) >= headsMax {
-		h.young, h.old = make(map[string]head, headsMax), h.young
+	if _, known := h.young[key]; !known {
+		if h.youngBytes+size > h.generationBytes {
+			h.young, h.old, h.youngBytes = make(map[string]head, len(h.young)), h.young, 0
+		}
+		h.youngBytes += size
 	}
 	h.young[key] = newest
 }

@@ -21,12 +21,23 @@ type Recorder interface {
 	RecordDelete(key []byte, revision keys.Revision)
 }
 
+// Leases is told when the lease of a key changes; 0 is no lease. key is valid
+// during the call.
+type Leases interface {
+	Move(key []byte, from, to int64) error
+}
+
 // Writer runs transactions against the key space, one after another, and puts
 // what they write into a batch. It is reused from batch to batch.
 type Writer struct {
+	// HeadsBytes bounds what is remembered from batch to batch of the keys that
+	// were written; 0: nothing is.
+	HeadsBytes int64
+
 	db       pebble.Reader
 	batch    Batch
 	recorder Recorder
+	leases   Leases
 
 	// base is the revision of the database, revision the one after the last
 	// transaction that ended, changes counts those of the open one.
@@ -43,14 +54,14 @@ type Writer struct {
 }
 
 // Start begins a batch on top of db, which is at the revisions given.
-func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, revision, compacted int64) {
-	w.db, w.batch, w.recorder = db, batch, recorder
+func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, leases Leases, revision, compacted int64) {
+	w.db, w.batch, w.recorder, w.leases = db, batch, recorder, leases
 	w.base, w.revision, w.compacted = revision, revision, compacted
 	w.changes, w.written = 0, 0
 	w.overlay.reset()
 	if db != w.headsOf {
 		w.headsOf = db
-		w.heads.reset()
+		w.heads.reset(w.HeadsBytes)
 	}
 }
 
@@ -62,7 +73,7 @@ func (w *Writer) Written() int64 { return w.written }
 func (w *Writer) Finish() error {
 	it := w.it
 	w.overlay.reset()
-	w.db, w.batch, w.recorder, w.it = nil, nil, nil, nil
+	w.db, w.batch, w.recorder, w.leases, w.it = nil, nil, nil, nil, nil
 	w.cursor.it = nil
 	if it == nil {
 		return nil
@@ -127,13 +138,25 @@ func (w *Writer) Put(key, value []byte, lease int64) error {
 	}
 	n = w.overlay.add(n, key, version{revision: kv.Revision, createRevision: kv.CreateRevision,
 		version: kv.Version, lease: lease, value: value})
-	w.heads.put(n.key, head{createRevision: kv.CreateRevision, version: kv.Version})
+	w.heads.put(n.key, head{createRevision: kv.CreateRevision, version: kv.Version, lease: lease})
 	w.recorder.RecordPut(&kv)
+	if err := w.move(key, prev.lease, lease); err != nil {
+		return err
+	}
 	return w.changed(key, kv.Revision, kv.encodedLen())
 }
 
-// Delete writes a tombstone for key, which exists, in the open transaction.
-func (w *Writer) Delete(key []byte) error {
+// move is told of every write.
+func (w *Writer) move(key []byte, from, to int64) error {
+	if from == to {
+		return nil
+	}
+	return w.leases.Move(key, from, to)
+}
+
+// Delete writes a tombstone for key, which exists and has that lease, in the
+// open transaction.
+func (w *Writer) Delete(key []byte, lease int64) error {
 	rev := w.nextRevision()
 	err := w.batch.SetInPlace(keys.VersionLen(key, rev), 1, func(k, v []byte) {
 		keys.AppendVersion(k[:0], key, rev)
@@ -145,6 +168,9 @@ func (w *Writer) Delete(key []byte) error {
 	n := w.overlay.add(w.overlay.get(key), key, version{revision: rev, tombstone: true})
 	w.heads.put(n.key, head{})
 	w.recorder.RecordDelete(key, rev)
+	if err := w.move(key, lease, 0); err != nil {
+		return err
+	}
 	return w.changed(key, rev, 1)
 }
 
@@ -166,7 +192,7 @@ func (w *Writer) changed(key []byte, rev keys.Revision, valueLen int) error {
 // head returns the head of key, whose node is n.
 func (w *Writer) head(n *node, key []byte) (head, error) {
 	if n != nil {
-		return head{createRevision: n.newest.createRevision, version: n.newest.version}, nil
+		return head{createRevision: n.newest.createRevision, version: n.newest.version, lease: n.newest.lease}, nil
 	}
 	if known, ok := w.heads.get(key); ok {
 		return known, nil
@@ -175,7 +201,7 @@ func (w *Writer) head(n *node, key []byte) (head, error) {
 	if err != nil || !exists {
 		return head{}, err
 	}
-	return head{createRevision: kv.CreateRevision, version: kv.Version}, nil
+	return head{createRevision: kv.CreateRevision, version: kv.Version, lease: kv.Lease}, nil
 }
 
 // stored reads a key from the database.

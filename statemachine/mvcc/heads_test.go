@@ -1,0 +1,51 @@
+package mvcc
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestHeadsAreBounded: whatever is written, heads take what they may, keep the
+// newest, and never answer with what was not put.
+func TestHeadsAreBounded(t *testing.T) {
+	const bytesMax = 64 << 10
+	var h heads
+	h.reset(bytesMax)
+	key := func(i int) string { return fmt.Sprintf("%s%08d", strings.Repeat("k", i%100), i) }
+	for i := range 20_000 {
+		h.put(key(i), head{createRevision: int64(i), version: 1})
+		sum := int64(0)
+		if i%500 == 0 {
+			for _, generation := range []map[string]head{h.young, h.old} {
+				for k := range generation {
+					sum += int64(len(k)) + headBytes
+				}
+			}
+			if sum > bytesMax {
+				t.Fatalf("after %d keys: %d bytes, %d allowed", i+1, sum, bytesMax)
+			}
+		}
+		if got, ok := h.get([]byte(key(i))); !ok || got.createRevision != int64(i) {
+			t.Fatalf("key %d: %+v, %t", i, got, ok)
+		}
+	}
+	if _, ok := h.get([]byte(key(0))); ok {
+		t.Error("the oldest key is still remembered")
+	}
+	for range 5000 {
+		h.put(key(7), head{version: 2}) // the same one takes nothing more
+	}
+	if got, _ := h.get([]byte(key(19_999))); got.createRevision != 19_999 {
+		t.Error("a key that is written often has displaced the others")
+	}
+	h.put(strings.Repeat("x", headKeyBytesMax+1), head{})
+	if _, ok := h.get([]byte(strings.Repeat("x", headKeyBytesMax+1))); ok {
+		t.Error("a large key is remembered")
+	}
+	h.reset(0)
+	h.put("a", head{version: 1})
+	if _, ok := h.get([]byte("a")); ok {
+		t.Error("something is remembered without room")
+	}
+}
