@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
@@ -11,7 +12,7 @@ import (
 )
 
 // checkpoint is one snapshot of our own state. The fields are fixed once made,
-// but readers, which the store's mutex guards.
+// but readers and lastUsed, which the store's mutex guards.
 type checkpoint struct {
 	dir       string
 	meta      *raftpb.SnapshotMetadata
@@ -20,6 +21,7 @@ type checkpoint struct {
 	digest    digest
 	sizeBytes int64
 	readers   int
+	lastUsed  time.Time
 }
 
 func (c *checkpoint) snapshot() *raftpb.Snapshot {
@@ -43,6 +45,10 @@ func (s *Store) makeNewest(minIndex uint64) {
 	defer s.making.Done()
 	s.mu.Lock()
 	dir := s.dirLocked("checkpoint")
+	if s.mu.renewed { // the names mean other files now
+		s.mu.renewed = false
+		s.sums.keep(nil)
+	}
 	s.mu.Unlock()
 
 	c, err := s.checkpoint(dir, minIndex)
@@ -58,7 +64,9 @@ func (s *Store) makeNewest(minIndex uint64) {
 	s.mu.isMaking = false
 	old := ""
 	if c != nil {
+		s.mu.stats.Checkpoints++
 		old = s.supersedeLocked(c)
+		s.sweepLaterLocked()
 	}
 	s.mu.Unlock()
 	if err := s.removeDirs(old); err != nil {
@@ -75,11 +83,11 @@ func (s *Store) checkpoint(dir string, minIndex uint64) (*checkpoint, error) {
 	if meta.GetIndex() < minIndex {
 		return nil, fmt.Errorf("the state is at index %d, a snapshot at %d was asked for", meta.GetIndex(), minIndex)
 	}
-	files, err := describeFiles(s.opts.FS, dir)
+	files, err := describeFiles(s.opts.FS, dir, s.sums)
 	if err != nil {
 		return nil, err
 	}
-	c := &checkpoint{dir: dir, meta: meta, manifest: manifest{index: meta.GetIndex(), term: meta.GetTerm(), files: files}}
+	c := &checkpoint{dir: dir, meta: meta, manifest: manifest{index: meta.GetIndex(), term: meta.GetTerm(), files: files}, lastUsed: time.Now()}
 	if err := c.manifest.check(); err != nil {
 		return nil, fmt.Errorf("checkpoint in %s: %w", dir, err)
 	}
@@ -105,8 +113,11 @@ func (s *Store) supersedeLocked(c *checkpoint) (remove string) {
 }
 
 // Open returns the archive of the checkpoint that snapshot names, and its
-// length. The checkpoint stays until the reader is closed.
-func (s *Store) Open(snapshot *raftpb.Snapshot) (archive io.ReadCloser, sizeBytes int64, err error) {
+// length. The checkpoint stays until the reader is closed, and for
+// Options.KeepFor after that unless it is superseded: who lost the connection
+// may go on where it was. Receivers that need a snapshot at the same time share
+// one.
+func (s *Store) Open(snapshot *raftpb.Snapshot) (archive io.ReadSeekCloser, sizeBytes int64, err error) {
 	d, err := decodeDescriptor(snapshot.GetData())
 	if err != nil {
 		return nil, 0, err
@@ -121,7 +132,40 @@ func (s *Store) Open(snapshot *raftpb.Snapshot) (archive io.ReadCloser, sizeByte
 		return nil, 0, fmt.Errorf("open snapshot at index %d: %w", snapshot.GetMetadata().GetIndex(), ErrGone)
 	}
 	c.readers++
-	return newArchiveReader(s.opts.FS, c, func() error { return s.release(c) }), c.sizeBytes, nil
+	release := func(damaged bool) error {
+		if damaged {
+			s.discard(c)
+		}
+		return s.release(c)
+	}
+	return newArchiveReader(s.opts.FS, c, release), c.sizeBytes, nil
+}
+
+// Discard gives up the checkpoint that snapshot names, because a receiver found
+// that its files are not what it promised. The next Latest makes another one.
+func (s *Store) Discard(snapshot *raftpb.Snapshot) {
+	d, err := decodeDescriptor(snapshot.GetData())
+	if err != nil {
+		return // not one of ours
+	}
+	s.mu.Lock()
+	c := s.findLocked(d.manifest)
+	s.mu.Unlock()
+	if c != nil {
+		s.discard(c)
+	}
+}
+
+func (s *Store) discard(c *checkpoint) {
+	s.mu.Lock()
+	old := ""
+	if s.mu.newest == c {
+		old = s.supersedeLocked(nil)
+	}
+	s.mu.Unlock()
+	if err := s.removeDirs(old); err != nil {
+		s.opts.Logger.Warn("cannot remove a damaged snapshot", zap.Error(err))
+	}
 }
 
 func (s *Store) findLocked(manifest digest) *checkpoint {
@@ -139,16 +183,35 @@ func (s *Store) findLocked(manifest digest) *checkpoint {
 func (s *Store) release(c *checkpoint) error {
 	s.mu.Lock()
 	c.readers--
+	c.lastUsed = time.Now()
 	_, old := s.mu.superseded[c]
 	unused := old && c.readers == 0
 	if unused {
 		delete(s.mu.superseded, c)
 	}
+	s.sweepLaterLocked()
 	s.mu.Unlock()
 	if !unused {
 		return nil
 	}
 	return s.removeDirs(c.dir)
+}
+
+// Needed returns the index of the oldest checkpoint that a receiver reads or
+// may come back for; 0: none. It needs the log from there on.
+func (s *Store) Needed() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	index := uint64(0)
+	if s.mu.newest != nil {
+		index = s.mu.newest.manifest.index
+	}
+	for c := range s.mu.superseded {
+		if index == 0 || c.manifest.index < index {
+			index = c.manifest.index
+		}
+	}
+	return index
 }
 
 // removeDirs is called without the mutex: files of gigabytes take their time.

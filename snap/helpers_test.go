@@ -2,6 +2,7 @@ package snap
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -111,7 +112,7 @@ func writeFiles(fs vfs.FS, dir string, content files) error {
 }
 
 func readFiles(fs vfs.FS, dir string) (files, error) {
-	described, err := describeFiles(fs, dir)
+	described, err := describeFiles(fs, dir, newSums(func(string) bool { return false }))
 	if err != nil {
 		return nil, err
 	}
@@ -217,4 +218,51 @@ func wantErr(t *testing.T, got, want error) {
 	}
 }
 
-func reader(b []byte) io.Reader { return bytes.NewReader(b) }
+// fetching serves ranges of an archive, of which the sender has only as much as
+// there is. wrap may be nil.
+func fetching(archive []byte, wrap func(io.Reader) io.Reader) Fetch {
+	return func(ranges [][2]int64, _ int64) (io.Reader, error) {
+		var all []io.Reader
+		for _, r := range ranges {
+			from := min(r[0], int64(len(archive)))
+			to := min(r[0]+r[1], int64(len(archive)))
+			all = append(all, bytes.NewReader(archive[from:to]))
+			if to < r[0]+r[1] {
+				break // nothing comes behind a gap
+			}
+		}
+		if wrap != nil {
+			return wrap(io.MultiReader(all...)), nil
+		}
+		return io.MultiReader(all...), nil
+	}
+}
+
+func from(archive []byte) Fetch { return fetching(archive, nil) }
+
+type readerFunc func(p []byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// contentBytes is the size of the state's files.
+func (m *member) contentBytes() (n uint64) {
+	for _, text := range m.state.content {
+		n += uint64(len(text))
+	}
+	return n
+}
+
+// wantInstalled stages and installs snapshot and compares with the sender.
+func (m *member) wantInstalled(t *testing.T, snapshot *raftpb.Snapshot, fetch Fetch, sender *member) {
+	t.Helper()
+	if err := m.store.Stage(context.Background(), snapshot, fetch); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.store.Install(snapshot); err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(m.state.content, sender.state.content) {
+		t.Fatalf("installed %v, sent %v", m.state.content, sender.state.content)
+	}
+	m.wantDirs(t, 0)
+}

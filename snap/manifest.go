@@ -143,8 +143,40 @@ func checkName(name string) error {
 	return nil
 }
 
+// sums remembers the checksums of files that never change under their names,
+// so that the next checkpoint need not read them again. It belongs to one live
+// database. Not safe for concurrent use: checkpoints are made one at a time.
+type sums struct {
+	immutable func(name string) bool
+	known     map[string]file
+}
+
+func newSums(immutable func(string) bool) *sums {
+	return &sums{immutable: immutable, known: make(map[string]file)}
+}
+
+// of returns the file's description, read from path unless it is known.
+func (k *sums) of(fs vfs.FS, name, path string, sizeBytes int64, buf []byte) (f file, err error) {
+	if f, ok := k.known[name]; ok && f.sizeBytes == sizeBytes {
+		return f, nil
+	}
+	f.name = name
+	f.sizeBytes, f.checksum, err = checksumFile(fs, path, buf)
+	return f, err
+}
+
+// keep forgets all but the immutable ones of files.
+func (k *sums) keep(files []file) {
+	clear(k.known)
+	for _, f := range files {
+		if k.immutable(f.name) {
+			k.known[f.name] = f
+		}
+	}
+}
+
 // describeFiles lists the files below dir with their checksums.
-func describeFiles(fs vfs.FS, dir string) ([]file, error) {
+func describeFiles(fs vfs.FS, dir string, known *sums) ([]file, error) {
 	var files []file
 	buf := make([]byte, copyBytes)
 	var walk func(prefix string) error
@@ -169,8 +201,8 @@ func describeFiles(fs vfs.FS, dir string) ([]file, error) {
 				}
 				continue
 			}
-			f := file{name: name}
-			if f.sizeBytes, f.checksum, err = checksumFile(fs, path, buf); err != nil {
+			f, err := known.of(fs, name, path, info.Size(), buf)
+			if err != nil {
 				return err
 			}
 			files = append(files, f)
@@ -180,6 +212,7 @@ func describeFiles(fs vfs.FS, dir string) ([]file, error) {
 	if err := walk(""); err != nil {
 		return nil, err
 	}
+	known.keep(files)
 	slices.SortFunc(files, func(a, b file) int { return strings.Compare(a.name, b.name) })
 	return files, nil
 }

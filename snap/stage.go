@@ -2,29 +2,54 @@ package snap
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 )
 
-// staging is a snapshot that was, or is being, received. The store's mutex
-// guards the states.
+// staging is a snapshot that was, or is being, received. What an attempt that
+// broke off has verified stays for the next one. The store's mutex guards the
+// first group; the rest belongs to the transfer while active, else the mutex
+// guards it too.
 type staging struct {
 	dir        string
 	index      uint64
+	active     bool // a transfer is under way
 	complete   bool // received, verified and durable
 	installing bool
+	pins       int // deliveries to raft that it has neither installed nor refused
+	lastUsed   time.Time
+
+	broken  bool // the disk refused a write: nothing here can be trusted
+	tree    *treeWriter
+	known   bool // the manifest
+	encoded int  // its length
+	m       manifest
+	done    []bool // files that are whole, verified and fsynced
+	partial *partialFile
 }
 
-// Stage reads the archive of snapshot, verifies it against the descriptor, and
-// makes it durable, to be installed later. If this very snapshot is staged
-// already, nothing is read. After an error nothing is left behind.
-func (s *Store) Stage(ctx context.Context, snapshot *raftpb.Snapshot, archive io.Reader) error {
+// droppable means that raft cannot ask for it, whoever else might.
+func (st *staging) droppable() bool { return !st.active && !st.installing && st.pins == 0 }
+
+// Fetch asks the sender for ranges (offset, length) of the archive and returns
+// their bytes, one range behind the other. remainingBytes is all that is still
+// missing, these ranges included; 0 while that is not known. The reader of an
+// earlier call is not used any more.
+type Fetch = func(ranges [][2]int64, remainingBytes int64) (io.Reader, error)
+
+// Stage receives snapshot by fetch, verifies it against the descriptor, and
+// makes it durable, to be installed later. What is here already, from an
+// earlier attempt, another snapshot or the live state, is not fetched. After
+// success the caller delivers the snapshot to raft, and the store keeps it until
+// Install or Refused. After an error what has been verified stays for the next
+// attempt, unless the disk is at fault.
+func (s *Store) Stage(ctx context.Context, snapshot *raftpb.Snapshot, fetch Fetch) error {
 	d, err := decodeDescriptor(snapshot.GetData())
 	if err != nil {
 		return err
@@ -37,40 +62,41 @@ func (s *Store) Stage(ctx context.Context, snapshot *raftpb.Snapshot, archive io
 	if st == nil {
 		return nil
 	}
-	if err = s.checkRoom(d); err == nil {
-		err = s.receive(ctx, st.dir, d, meta, archive)
+	err = s.receive(ctx, st, d, meta, fetch)
+	if err = s.endStaging(st, d, err); err != nil {
+		return fmt.Errorf("stage snapshot at index %d: %w", meta.GetIndex(), err)
 	}
-	if err != nil {
-		err = fmt.Errorf("stage snapshot at index %d: %w", meta.GetIndex(), errors.Join(err, s.removeDirs(st.dir)))
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if st.complete = err == nil; !st.complete {
-		delete(s.mu.staged, d.manifest)
-	}
-	return err
+	return nil
 }
 
-// beginStaging reserves a place; nil if this snapshot is staged already.
+// beginStaging reserves a place, or takes up the one that an earlier attempt
+// left; nil if this snapshot is staged already.
 func (s *Store) beginStaging(d descriptor, index uint64) (*staging, error) {
 	applied, _ := s.opts.State.Applied()
 	s.mu.Lock()
-	if st := s.mu.staged[d.manifest]; s.mu.closed || st != nil {
+	if s.mu.closed {
+		s.mu.Unlock()
+		return nil, ErrClosed
+	}
+	if st := s.mu.staged[d.manifest]; st != nil {
 		defer s.mu.Unlock()
 		switch {
-		case s.mu.closed:
-			return nil, ErrClosed
-		case st.complete && !st.installing:
+		case st.active || st.installing:
+			return nil, ErrBusy
+		case st.complete:
+			st.pins++
 			return nil, nil
 		}
-		return nil, ErrBusy
+		st.active = true
+		return st, nil
 	}
 	dropped := s.dropObsoleteLocked(applied)
 	if len(s.mu.staged) >= stagedMax {
 		s.mu.Unlock()
 		return nil, errors.Join(ErrBusy, s.removeDirs(dropped...))
 	}
-	st := &staging{dir: s.dirLocked("staging"), index: index}
+	dir := s.dirLocked("staging")
+	st := &staging{dir: dir, index: index, active: true, tree: newTreeWriter(s.opts.FS, dir)}
 	s.mu.staged[d.manifest] = st
 	s.mu.Unlock()
 	if err := s.removeDirs(dropped...); err != nil {
@@ -79,31 +105,68 @@ func (s *Store) beginStaging(d descriptor, index uint64) (*staging, error) {
 	return st, nil
 }
 
-// dropObsoleteLocked forgets the stagings that raft ignored (invariant 5 of the
-// package) and, when there is no place left, the oldest one. It returns their
+// endStaging records how an attempt ended and passes its error on. An attempt
+// that has nothing to show, or trouble with the disk, leaves nothing behind.
+func (s *Store) endStaging(st *staging, d descriptor, err error) error {
+	s.mu.Lock()
+	st.active, st.complete, st.lastUsed = false, err == nil, time.Now()
+	if err == nil {
+		st.pins++
+		s.mu.stats.Staged++
+	}
+	dir := ""
+	if err != nil && (st.broken || s.mu.closed || st.haveBytes() == 0) {
+		dir = s.dropLocked(d.manifest)
+	}
+	s.sweepLaterLocked()
+	s.mu.Unlock()
+	return errors.Join(err, s.removeDirs(dir))
+}
+
+// dropLocked forgets a staging and returns its directory, to be removed.
+func (s *Store) dropLocked(name digest) (dir string) {
+	st := s.mu.staged[name]
+	delete(s.mu.staged, name)
+	if p := st.partial; p != nil {
+		st.partial = nil
+		if err := p.out.Close(); err != nil {
+			s.opts.Logger.Warn("cannot close a staging file that is given up", zap.Error(err))
+		}
+	}
+	return st.dir
+}
+
+// dropObsoleteLocked forgets the stagings that raft has passed and, when there is
+// no place left, the one that nobody used for the longest time. Neither touches
+// one that raft may still install (invariant 5 of the package). It returns their
 // directories.
 func (s *Store) dropObsoleteLocked(applied uint64) (dirs []string) {
-	drop := func(name digest) {
-		dirs = append(dirs, s.mu.staged[name].dir)
-		delete(s.mu.staged, name)
-	}
 	var oldest *digest
 	for name, st := range s.mu.staged {
 		switch {
-		case !st.complete || st.installing:
+		case !st.droppable():
 		case st.index <= applied:
-			drop(name)
-		case oldest == nil || st.index < s.mu.staged[*oldest].index:
+			dirs = append(dirs, s.dropLocked(name))
+		case oldest == nil || older(st, s.mu.staged[*oldest]):
 			oldest = &name
 		}
 	}
 	if oldest != nil && len(s.mu.staged) >= stagedMax {
-		drop(*oldest)
+		dirs = append(dirs, s.dropLocked(*oldest))
 	}
 	return dirs
 }
 
-func (s *Store) checkRoom(d descriptor) error {
+// older orders stagings: by index, so that simulations do not depend on a clock.
+func older(a, b *staging) bool {
+	if a.index != b.index {
+		return a.index < b.index
+	}
+	return a.dir < b.dir
+}
+
+// checkRoom makes sure that what is still missing fits on the disk.
+func (s *Store) checkRoom(missingBytes int64) error {
 	usage, err := s.opts.FS.GetDiskUsage(s.opts.Dir)
 	if errors.Is(err, vfs.ErrUnsupported) {
 		return nil
@@ -111,111 +174,8 @@ func (s *Store) checkRoom(d descriptor) error {
 	if err != nil {
 		return fmt.Errorf("look for room on the disk: %w", err)
 	}
-	if usage.AvailBytes < uint64(d.sizeBytes) {
-		return fmt.Errorf("%w: it has %d bytes, %d are free", ErrNoRoom, d.sizeBytes, usage.AvailBytes)
+	if usage.AvailBytes < uint64(missingBytes) {
+		return fmt.Errorf("%w: %d bytes are to come, %d are free", ErrNoRoom, missingBytes, usage.AvailBytes)
 	}
 	return nil
-}
-
-// receive writes the archive into dir and makes it durable.
-func (s *Store) receive(ctx context.Context, dir string, d descriptor, meta *raftpb.SnapshotMetadata, archive io.Reader) error {
-	m, manifestBytes, err := readManifest(archive, d)
-	if err != nil {
-		return err
-	}
-	switch {
-	case m.index != meta.GetIndex() || m.term != meta.GetTerm():
-		return fmt.Errorf("%w: made at index %d term %d, announced as %d term %d", ErrCorrupt, m.index, m.term, meta.GetIndex(), meta.GetTerm())
-	case archiveBytes(manifestBytes, m.files) != d.sizeBytes:
-		return fmt.Errorf("%w: the files do not add up to the size announced", ErrCorrupt)
-	}
-	w := newTreeWriter(s.opts.FS, dir)
-	if err := w.mkdir(""); err != nil {
-		return err
-	}
-	buf := make([]byte, copyBytes)
-	for _, f := range m.files {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := w.write(f, archive, buf); err != nil {
-			return err
-		}
-	}
-	if err := expectEnd(archive); err != nil {
-		return err
-	}
-	if err := w.sync(); err != nil {
-		return err
-	}
-	return syncDir(s.opts.FS, s.opts.Dir)
-}
-
-func readManifest(archive io.Reader, d descriptor) (manifest, int, error) {
-	prefix := make([]byte, archivePrefixBytes)
-	if _, err := io.ReadFull(archive, prefix); err != nil {
-		return manifest{}, 0, fmt.Errorf("read archive: %w", err)
-	}
-	magic, length := string(prefix[:len(archiveMagic)]), binary.BigEndian.Uint32(prefix[len(archiveMagic):])
-	if magic != archiveMagic {
-		return manifest{}, 0, fmt.Errorf("%w: not an archive of a format this binary knows (%q)", ErrCorrupt, magic)
-	}
-	if length > manifestBytesMax || int64(length) > d.sizeBytes {
-		return manifest{}, 0, fmt.Errorf("%w: a manifest of %d bytes", ErrCorrupt, length)
-	}
-	encoded := make([]byte, length)
-	if _, err := io.ReadFull(archive, encoded); err != nil {
-		return manifest{}, 0, fmt.Errorf("read manifest: %w", err)
-	}
-	if digestOf(encoded) != d.manifest {
-		return manifest{}, 0, fmt.Errorf("%w: the manifest is not the one announced", ErrCorrupt)
-	}
-	m, err := decodeManifest(encoded)
-	return m, len(encoded), err
-}
-
-func expectEnd(archive io.Reader) error {
-	var one [1]byte
-	switch n, err := io.ReadFull(archive, one[:]); {
-	case n > 0:
-		return fmt.Errorf("%w: data after the last file", ErrCorrupt)
-	case err != io.EOF:
-		return fmt.Errorf("read end of archive: %w", err)
-	}
-	return nil
-}
-
-// Install replaces the state by a snapshot staged before. Durable on return.
-func (s *Store) Install(snapshot *raftpb.Snapshot) error {
-	d, err := decodeDescriptor(snapshot.GetData())
-	if err != nil {
-		return err
-	}
-	meta := snapshot.GetMetadata()
-	dir, err := s.beginInstall(d)
-	if err != nil {
-		return fmt.Errorf("install snapshot at index %d: %w", meta.GetIndex(), err)
-	}
-	if err := s.opts.State.Replace(dir); err != nil {
-		return fmt.Errorf("install snapshot at index %d: %w", meta.GetIndex(), err)
-	}
-	if index, term := s.opts.State.Applied(); index != meta.GetIndex() || term != meta.GetTerm() {
-		return fmt.Errorf("install snapshot: %w: the state is at index %d term %d, announced as %d term %d",
-			ErrCorrupt, index, term, meta.GetIndex(), meta.GetTerm())
-	}
-	s.mu.Lock()
-	delete(s.mu.staged, d.manifest)
-	s.mu.Unlock()
-	return s.removeDirs(dir)
-}
-
-func (s *Store) beginInstall(d descriptor) (dir string, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	st := s.mu.staged[d.manifest]
-	if st == nil || !st.complete {
-		return "", ErrGone
-	}
-	st.installing = true
-	return st.dir, nil
 }

@@ -3,7 +3,9 @@ package snap
 import (
 	"errors"
 	"fmt"
+	"io"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"go.etcd.io/raft/v3"
@@ -39,6 +41,12 @@ type State interface {
 	Applied() (index, term uint64)
 }
 
+// linker is a State that can share its live files: LinkLive makes a hard link to
+// the one of that name. The file may be any; the caller checks it.
+type linker interface {
+	LinkLive(name, to string) error
+}
+
 // stagedMax bounds the snapshots that are staged or being staged. More than one,
 // so that a new leader can offer one while that of its predecessor waits.
 const stagedMax = 3
@@ -52,8 +60,15 @@ type Options struct {
 	Logger *zap.Logger
 	// FS is the file system; the operating system's by default.
 	FS vfs.FS
+	// Immutable tells which files never change under their names within one
+	// database, so that one received for another snapshot, or part of the live
+	// state, need not be transferred again. Nil: none.
+	Immutable func(name string) bool
+	// KeepFor is how long a checkpoint that nobody reads, and a staging that
+	// nobody writes, wait for somebody to come back.
+	KeepFor time.Duration
 	// Synchronous makes Latest make the checkpoint it needs before it returns,
-	// for deterministic simulation.
+	// and lets nothing expire, for deterministic simulation.
 	Synchronous bool
 }
 
@@ -64,6 +79,12 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.Logger == nil {
 		o.Logger = zap.NewNop()
+	}
+	if o.Immutable == nil {
+		o.Immutable = func(string) bool { return false }
+	}
+	if o.KeepFor == 0 {
+		o.KeepFor = 5 * time.Minute
 	}
 }
 
@@ -76,13 +97,17 @@ func (o *Options) Validate() error {
 	if o.State == nil {
 		faults = append(faults, errors.New("snap: no state machine given"))
 	}
+	if o.KeepFor <= 0 {
+		faults = append(faults, errors.New("snap: the time to keep what nobody uses must be positive"))
+	}
 	return errors.Join(faults...)
 }
 
 // Store holds the checkpoints and the staged snapshots of one member.
 type Store struct {
 	opts   Options
-	making sync.WaitGroup
+	making sync.WaitGroup // a checkpoint, a sweep
+	sums   *sums          // owned by whoever makes a checkpoint
 
 	mu struct {
 		sync.Mutex
@@ -92,7 +117,32 @@ type Store struct {
 		newest     *checkpoint // nil: none
 		superseded map[*checkpoint]struct{}
 		staged     map[digest]*staging
+		saves      int           // snapshot files being written
+		sweeper    *time.Timer   // nil: nothing is to be swept
+		installed  chan struct{} // closed when the installation that began last is over
+		renewed    bool          // the live database was replaced: forget sums
+		stats      Stats
 	}
+}
+
+// Stats count since the store was opened.
+type Stats struct {
+	Checkpoints uint64 // made
+	Staged      uint64 // received in full
+	Installed   uint64
+	// ReceivedBytes came over the network. ResumedBytes were there from an
+	// earlier attempt at the same snapshot, ReusedBytes from another snapshot or
+	// the live state.
+	ReceivedBytes, ResumedBytes, ReusedBytes uint64
+	// Installing is whether the state is being replaced now.
+	Installing bool
+}
+
+// Stats returns the store's counters.
+func (s *Store) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.mu.stats
 }
 
 // New opens the store in opts.Dir, and removes what an earlier life left there.
@@ -110,7 +160,7 @@ func New(opts Options) (*Store, error) {
 	if err := syncDir(opts.FS, opts.FS.PathDir(opts.Dir)); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: opts}
+	s := &Store{opts: opts, sums: newSums(opts.Immutable)}
 	s.mu.superseded = make(map[*checkpoint]struct{})
 	s.mu.staged = make(map[digest]*staging)
 	return s, nil
@@ -137,9 +187,9 @@ func (s *Store) Latest(minIndex uint64) (*raftpb.Snapshot, error) {
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
 
-// Trim removes the newest checkpoint, which otherwise keeps disk space that
-// compaction of the state could give back. To be called when no follower is
-// behind the log.
+// Trim removes the newest checkpoint, at the latest when its last reader is done:
+// it keeps disk space that compaction of the state could give back. To be called
+// when no follower needs it any more, or this member leads no more.
 func (s *Store) Trim() error {
 	s.mu.Lock()
 	old := s.supersedeLocked(nil)
@@ -152,9 +202,23 @@ func (s *Store) Trim() error {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.mu.closed = true
+	if s.mu.sweeper != nil {
+		s.mu.sweeper.Stop()
+	}
+	var open []io.Closer
+	for _, st := range s.mu.staged {
+		if !st.active && st.partial != nil {
+			open = append(open, st.partial.out)
+			st.partial = nil
+		}
+	}
 	s.mu.Unlock()
 	s.making.Wait()
-	return nil
+	var errs []error
+	for _, f := range open {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Store) newest(minIndex uint64) *raftpb.Snapshot {
@@ -164,6 +228,7 @@ func (s *Store) newest(minIndex uint64) *raftpb.Snapshot {
 	if s.mu.closed || c == nil || c.manifest.index < minIndex {
 		return nil
 	}
+	c.lastUsed = time.Now()
 	return c.snapshot()
 }
 

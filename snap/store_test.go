@@ -35,20 +35,20 @@ func TestRoundTrip(t *testing.T) {
 			content[strings.Repeat("d/", rng.IntN(3))+fmt.Sprintf("%03d", i)] = string(b)
 		}
 		index := uint64(10 + round)
-		from, to := newMember(t, index, content), newMember(t, 5, files{"old": "state"})
-		snapshot, archive := from.latest(t, index)
-		r := reader(archive)
+		sender, to := newMember(t, index, content), newMember(t, 5, files{"old": "state"})
+		snapshot, archive := sender.latest(t, index)
+		var wrap func(io.Reader) io.Reader
 		if round%3 == 0 && len(archive) < 1<<16 {
-			r = iotest.DataErrReader(iotest.OneByteReader(r))
+			wrap = func(r io.Reader) io.Reader { return iotest.DataErrReader(iotest.OneByteReader(r)) }
 		}
-		if err := to.store.Stage(context.Background(), snapshot, r); err != nil {
+		if err := to.store.Stage(context.Background(), snapshot, fetching(archive, wrap)); err != nil {
 			t.Fatal(err)
 		}
 		if err := to.store.Install(snapshot); err != nil {
 			t.Fatal(err)
 		}
-		if !maps.Equal(to.state.content, from.state.content) {
-			t.Fatalf("round %d: installed %d files, sent %d; or they differ", round, len(to.state.content), len(from.state.content))
+		if !maps.Equal(to.state.content, sender.state.content) {
+			t.Fatalf("round %d: installed %d files, sent %d; or they differ", round, len(to.state.content), len(sender.state.content))
 		}
 		to.wantDirs(t, 0)
 	}
@@ -192,7 +192,7 @@ func TestCrashLeftoversAreRemoved(t *testing.T) {
 	snapshot, _ := m.latest(t, 10)
 	other := newMember(t, 30, files{"x": "y"})
 	foreign, foreignArchive := other.latest(t, 30)
-	if err := m.store.Stage(context.Background(), foreign, reader(foreignArchive)); err != nil {
+	if err := m.store.Stage(context.Background(), foreign, from(foreignArchive)); err != nil {
 		t.Fatal(err)
 	}
 	m.wantDirs(t, 2)
