@@ -9,7 +9,10 @@ import (
 	"time"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/confchange"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+	"google.golang.org/protobuf/proto"
 )
 
 // memLog is a Log without a disk.
@@ -63,6 +66,7 @@ type countState struct {
 	commands []string
 	seen     map[[3]uint64]bool
 	failAt   uint64
+	conf     *raftpb.ConfState // as it is to the state machine
 }
 
 func (s *countState) Apply(entries []*raftpb.Entry, answer func(index, proposer, boot, batch uint64, results []any)) (*raftpb.ConfState, error) {
@@ -73,6 +77,9 @@ func (s *countState) Apply(entries []*raftpb.Entry, answer func(index, proposer,
 		s.applied = e.GetIndex()
 		if len(e.GetData()) == 0 {
 			continue
+		}
+		if isConfChange(e) {
+			return s.change(e, answer), nil
 		}
 		name, commands := unpackTest(e.GetData())
 		if s.seen[name] {
@@ -88,6 +95,40 @@ func (s *countState) Apply(entries []*raftpb.Entry, answer func(index, proposer,
 	}
 	return nil, nil
 }
+
+// change applies a configuration change, unless its command is "refuse".
+func (s *countState) change(e *raftpb.Entry, answer func(index, proposer, boot, batch uint64, results []any)) *raftpb.ConfState {
+	decoded, err := decodeConfChange(e)
+	if err != nil {
+		panic(err)
+	}
+	name, commands := unpackTest(decoded.(*raftpb.ConfChange).GetContext())
+	if s.seen[name] {
+		return nil
+	}
+	s.seen[name] = true
+	if commands[0] == "refuse" {
+		answer(e.GetIndex(), name[0], name[1], name[2], []any{errRefused})
+		return nil
+	}
+	tr := tracker.MakeProgressTracker(1, 0)
+	changer := confchange.Changer{Tracker: tr, LastIndex: e.GetIndex()}
+	cfg, progress, err := confchange.Restore(changer, s.conf)
+	if err != nil {
+		panic(err)
+	}
+	tr.Config, tr.Progress = cfg, progress
+	cfg, progress, err = confchange.Changer{Tracker: tr, LastIndex: e.GetIndex()}.Simple(decoded.AsV2().GetChanges()...)
+	if err != nil {
+		panic(err)
+	}
+	tr.Config, tr.Progress = cfg, progress
+	s.conf = tr.ConfState()
+	answer(e.GetIndex(), name[0], name[1], name[2], []any{"did " + commands[0]})
+	return s.conf
+}
+
+var errRefused = errors.New("refused")
 
 func (s *countState) Applied() (uint64, uint64) { return s.applied, 0 }
 func (s *countState) Flush() error              { return nil }
@@ -124,6 +165,8 @@ func (noSnapshots) Latest(uint64) (*raftpb.Snapshot, error) {
 	return nil, raft.ErrSnapshotTemporarilyUnavailable
 }
 func (noSnapshots) Install(*raftpb.Snapshot) error { return errors.New("no snapshots here") }
+func (noSnapshots) Refused(*raftpb.Snapshot)       {}
+func (noSnapshots) Needed() uint64                 { return 0 }
 
 // member and cluster drive cores by hand: every output is carried out at once,
 // in member order, unless the network says otherwise.
@@ -133,6 +176,9 @@ type member struct {
 	state *countState
 	// campaign is the pause that the core asked for last; 0 after it was used.
 	campaign time.Duration
+	stuck    []Write
+
+	unapplied []Apply
 }
 
 type cluster struct {
@@ -141,31 +187,45 @@ type cluster struct {
 	cut     map[uint64]bool // nothing goes in or out
 	events  []string
 	drop    func(f Forward) bool
+	conf    *raftpb.ConfState // at the start
+	// stuck members' disks finish no write.
+	stuck map[uint64]bool
+	// idle members apply nothing until they are not.
+	idle  map[uint64]bool
+	hasty bool           // everything happens before commits that are held become due
+	sent  map[uint64]int // messages to each member
 }
 
 func newCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 	cryptotest.SetGlobalRandom(t, 7)
-	c := &cluster{t: t, members: map[uint64]*member{}, cut: map[uint64]bool{}}
-	conf := &raftpb.ConfState{}
+	c := &cluster{t: t, members: map[uint64]*member{}, cut: map[uint64]bool{}, sent: map[uint64]int{}, conf: &raftpb.ConfState{}}
 	for id := uint64(1); id <= uint64(n); id++ {
-		conf.Voters = append(conf.Voters, id)
+		c.conf.Voters = append(c.conf.Voters, id)
 	}
-	for id := uint64(1); id <= uint64(n); id++ {
-		m := &member{log: newMemLog(conf), state: &countState{applied: 1, seen: map[[3]uint64]bool{}}}
-		cfg := Config{ID: id, Boot: 1, Applied: 1, Pack: packTest(id, 1), Jitter: jitter, OnEvent: func(e Event) {
-			c.events = append(c.events, fmt.Sprintf("%d: %d term %d leader %d", id, e.Kind, e.Term, e.Leader))
-		}}
-		if tune != nil {
-			tune(&cfg)
-		}
-		core, err := NewCore(cfg, m.log, noSnapshots{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		m.core = core
-		c.members[id] = m
+	for range n {
+		c.add(tune)
 	}
 	return c
+}
+
+// add makes a member that starts where all others have started.
+func (c *cluster) add(tune func(*Config)) uint64 {
+	id := uint64(len(c.members) + 1)
+	conf := proto.CloneOf(c.conf)
+	m := &member{log: newMemLog(conf), state: &countState{applied: 1, seen: map[[3]uint64]bool{}, conf: conf}}
+	cfg := Config{ID: id, Boot: 1, Applied: 1, Pack: packTest(id, 1), Jitter: jitter, OnEvent: func(e Event) {
+		c.events = append(c.events, fmt.Sprintf("%d: %d term %d leader %d", id, e.Kind, e.Term, e.Leader))
+	}}
+	if tune != nil {
+		tune(&cfg)
+	}
+	core, err := NewCore(cfg, m.log, noSnapshots{})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	m.core = core
+	c.members[id] = m
+	return id
 }
 
 // jitter is the longest pause.
@@ -184,8 +244,19 @@ func (c *cluster) settle() {
 func (c *cluster) round(id uint64) (busy bool) {
 	m := c.members[id]
 	out := m.core.Output()
+	if c.stuck[id] {
+		m.stuck, out.Writes = append(m.stuck, out.Writes...), nil
+	}
+	m.unapplied = append(m.unapplied, out.Applies...)
+	if out.Applies = nil; !c.idle[id] {
+		out.Applies, m.unapplied = m.unapplied, nil
+	}
 	if out.CampaignAfter > 0 {
 		m.campaign = out.CampaignAfter
+	}
+	if out.CommitsAfter > 0 && !c.hasty {
+		m.core.CommitsDue() // time passes
+		busy = true
 	}
 	responses, bytes, err := Persist(m.log, out.Writes)
 	if err != nil {
@@ -196,7 +267,8 @@ func (c *cluster) round(id uint64) (busy bool) {
 		m.core.WriteDone(bytes, own)
 	}
 	for _, msg := range append(out.Messages, others...) {
-		if !c.cut[id] && !c.cut[msg.GetTo()] {
+		c.sent[msg.GetTo()]++
+		if !c.cut[id] && !c.cut[msg.GetTo()] && c.members[msg.GetTo()] != nil {
 			c.members[msg.GetTo()].core.Step(msg)
 		}
 	}
@@ -209,7 +281,7 @@ func (c *cluster) round(id uint64) (busy bool) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return len(out.Messages)+len(out.Writes)+len(out.Applies)+len(out.Forwards) > 0
+	return busy || len(out.Messages)+len(out.Writes)+len(out.Applies)+len(out.Forwards) > 0
 }
 
 func (c *cluster) tick(n int) {

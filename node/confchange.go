@@ -2,15 +2,17 @@ package node
 
 import (
 	"fmt"
+	"slices"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
 
 func (c *Core) noteConf(conf *raftpb.ConfState) {
-	c.learner = false
-	for _, id := range append(conf.GetLearners(), conf.GetLearnersNext()...) {
-		c.learner = c.learner || id == c.cfg.ID
+	was := c.learner
+	c.learner = slices.Contains(conf.GetLearners(), c.cfg.ID) || slices.Contains(conf.GetLearnersNext(), c.cfg.ID)
+	if was && slices.Contains(conf.GetVoters(), c.cfg.ID) {
+		c.cfg.OnEvent(Event{Kind: EventVoter, Term: c.status.Term, Leader: c.status.Leader})
 	}
 }
 
@@ -28,6 +30,7 @@ func (c *Core) applyConf(e *raftpb.Entry, want *raftpb.ConfState) {
 		c.fatal = fmt.Errorf("raft and the state machine disagree about the members after index %d: %w", e.GetIndex(), err)
 		return
 	}
+	c.storage.confIndex = e.GetIndex()
 	c.noteConf(got)
 }
 

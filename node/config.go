@@ -25,6 +25,10 @@ type Config struct {
 	// InitialTickAdvance lets all but the last tick of the first election
 	// timeout pass at once, so that a cluster that starts together elects soon.
 	InitialTickAdvance bool
+	// NoPreVote lets a member that misses its leader raise the term without
+	// asking first whether it could win. Since that deposes a live leader behind a
+	// broken connection, such a member waits for the election timeout.
+	NoPreVote bool
 
 	// Pack builds the payload of a log entry from encoded commands.
 	Pack func(batch uint64, commands [][]byte) []byte
@@ -59,6 +63,11 @@ type Config struct {
 	// FlushBytes of log entries after the last flush cause a flush of the
 	// state machine and the release of the log behind it.
 	FlushBytes int
+	// FlushEntries of the log cause it as well; 0: their number does not matter.
+	FlushEntries int
+	// HeldBytesMax bounds the log that is kept for followers that lag or are
+	// being sent a snapshot; beyond it they need a newer snapshot.
+	HeldBytesMax int
 	// CatchUpEntries is the lag, in log entries, from which a follower counts
 	// as catching up in events.
 	CatchUpEntries uint64
@@ -95,6 +104,7 @@ func (c *Config) EnsureDefaults() {
 	def(&c.InboxBytesMax, 64<<20)
 	def(&c.WriteBytesMax, 64<<20)
 	def(&c.FlushBytes, 64<<20)
+	def(&c.HeldBytesMax, 8*c.FlushBytes)
 	if c.CatchUpEntries == 0 {
 		c.CatchUpEntries = 50
 	}
@@ -125,6 +135,7 @@ func (c *Config) Validate() error {
 	fail(c.Pack == nil, "Pack is missing")
 	fail(c.TickInterval <= 0, "TickInterval must be positive")
 	fail(c.ElectionTicks < 2, "ElectionTicks must be at least 2")
+	fail(c.FlushEntries < 0, "FlushEntries must not be negative")
 	fail(c.WindowBatches >= batchIDSpread, "WindowBatches must stay below the deduplication window")
 	for _, l := range []struct {
 		value int
@@ -136,6 +147,7 @@ func (c *Config) Validate() error {
 		{c.WindowBytes, "WindowBytes"}, {c.ReadRoundsMax, "ReadRoundsMax"},
 		{c.InboxMessagesMax, "InboxMessagesMax"}, {c.InboxBytesMax, "InboxBytesMax"},
 		{c.WriteBytesMax, "WriteBytesMax"}, {c.FlushBytes, "FlushBytes"},
+		{c.HeldBytesMax, "HeldBytesMax"},
 	} {
 		fail(l.value <= 0, l.name+" must be positive")
 	}

@@ -88,6 +88,14 @@ type Snapshots interface {
 	// received and verified before. Durable on return. Never called while Apply
 	// runs.
 	Install(s *raftpb.Snapshot) error
+	// Refused says that raft will not install a snapshot that was received for
+	// it: every MsgSnap that was stepped leads to Install or Refused. Never
+	// blocks.
+	Refused(s *raftpb.Snapshot)
+	// Needed returns the index of the oldest snapshot that another member is
+	// being sent, or may come back for: it needs the log from there on. 0: none.
+	// Never blocks.
+	Needed() uint64
 }
 
 // Transport carries messages to other members. No method blocks: what a full

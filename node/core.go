@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
 )
 
 // Core is one member's raft state machine with everything around it that has
@@ -24,13 +26,17 @@ type Core struct {
 	rn      *raft.RawNode
 
 	proposals *proposals
+	changes   changes
 	reads     *reads
 	holders   []*HolderCount
 
 	tick    uint64
 	applied uint64
-	learner bool
-	status  Status
+	// appliedTerm is the term of the last entry applied since the start, 0 if
+	// there was none.
+	appliedTerm uint64
+	learner     bool
+	status      Status
 
 	leaderTerm   uint64 // of the last leader counted
 	leaderCommit uint64 // highest commit index a leader told us
@@ -47,14 +53,21 @@ type Core struct {
 	campaigns     int
 	failoverUntil uint64
 
-	writeBytes   int // handed to the log and not durable yet
-	unflushed    int // bytes of log entries since the last flush began
-	flushing     bool
-	heldReleases int // releases in a row that kept entries for a follower
-	resendTerm   uint64
-	resendTo     uint64
-	out          Output
-	fatal        error
+	disk       watchdog
+	postponed  postponed
+	commits    commits
+	writeBytes int // handed to the log and not durable yet
+	unflushed  int // bytes of log entries since the last flush began
+	// unflushedEntries is their number, of those that this process has written.
+	unflushedEntries int
+	flushing         bool
+	heldBytes        int               // of log that releases in a row kept for a follower
+	flushBytes       int               // of log that the last flush made durable in the state
+	heard            map[uint64]uint64 // when this leader last heard of a member, in ticks
+	resendTerm       uint64
+	resendTo         uint64
+	out              Output
+	fatal            error
 }
 
 // NewCore starts a member from what its log and state machine hold.
@@ -63,8 +76,9 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	c := &Core{cfg: cfg, log: log, applied: cfg.Applied, leaderCommit: cfg.Applied}
+	c := &Core{cfg: cfg, log: log, applied: cfg.Applied, leaderCommit: cfg.Applied, heard: make(map[uint64]uint64)}
 	c.storage = &storage{Log: log, snapshots: snapshots}
+	c.commits = newCommits()
 	c.proposals = newProposals(&c.cfg)
 	c.reads = newReads(&c.cfg)
 	rn, err := raft.NewRawNode(c.raftConfig())
@@ -126,7 +140,7 @@ func (c *Core) raftConfig() *raft.Config {
 		MaxCommittedSizePerReady:  8 << 20,
 		MaxUncommittedEntriesSize: 256 << 20,
 		CheckQuorum:               true,
-		PreVote:                   true,
+		PreVote:                   !c.cfg.NoPreVote,
 		ReadOnlyOption:            raft.ReadOnlySafe,
 		DisableProposalForwarding: true,
 		StepDownOnRemoval:         true,
@@ -142,6 +156,9 @@ func (c *Core) Abandon(p *Pending) Result { return c.proposals.abandon(p) }
 
 // Answer is the callback for StateMachine.Apply.
 func (c *Core) Answer(index, proposer, boot, batch uint64, results []any) {
+	if proposer == c.cfg.ID && boot == c.cfg.Boot && c.changes.answer(index, batch, results) {
+		return
+	}
 	c.proposals.answer(index, proposer, boot, batch, results)
 }
 
@@ -151,7 +168,10 @@ func (c *Core) Read() (round *ReadRound, first bool, err error) { return c.reads
 // Tick lets one heartbeat interval pass.
 func (c *Core) Tick() {
 	c.tick++
+	c.putPostponed()
+	c.noteLive() // before raft may forget
 	c.rn.Tick()
+	c.watchDisk()
 	c.resendLost()
 }
 
@@ -191,11 +211,26 @@ func (c *Core) Step(m *raftpb.Message) {
 	switch m.GetType() {
 	case raftpb.MsgApp:
 		c.leaderCommit = max(c.leaderCommit, m.GetCommit())
+	case raftpb.MsgReadIndex:
+		c.awaited(m.GetFrom())
 	case raftpb.MsgProp:
 		// Peers forward batches by StepForwarded only.
 		return
 	}
 	c.step(m)
+	if m.GetType() == raftpb.MsgSnap {
+		// What raft accepts it hands out at once.
+		c.collect()
+		if !c.willInstall(m.GetSnapshot()) {
+			c.storage.snapshots.Refused(m.GetSnapshot())
+		}
+	}
+}
+
+// willInstall says whether raft has accepted a snapshot that is not installed yet.
+func (c *Core) willInstall(s *raftpb.Snapshot) bool {
+	same := func(m *raftpb.Message) bool { return proto.Equal(m.GetSnapshot(), s) }
+	return c.installing != nil && same(c.installing) || slices.ContainsFunc(c.held, same)
 }
 
 // step hands m to raft. The only errors are about peers that are no longer
@@ -216,6 +251,7 @@ func (c *Core) StepForwarded(from uint64, data []byte) {
 		c.cfg.Logger.Sugar().Errorf("refused a batch of commands from member %x: %v", from, err)
 		return
 	}
+	c.awaited(from)
 	_ = c.rn.Propose(data) // refused means dropped
 }
 
@@ -231,28 +267,11 @@ func (c *Core) ReportSnapshot(id uint64, ok bool) {
 	c.rn.ReportSnapshot(id, status)
 }
 
-// TransferLeader starts to hand leadership to the voter that holds most of the
-// log, and returns it; 0 if this member does not lead or nobody can take over.
-func (c *Core) TransferLeader() uint64 {
-	if c.rn.BasicStatus().RaftState != raft.StateLeader {
-		return 0
-	}
-	var best, match uint64
-	c.eachVoter(func(id, m uint64, active bool) {
-		if id != c.cfg.ID && active && m > match {
-			best, match = id, m
-		}
-	})
-	if best != 0 {
-		c.rn.TransferLeader(best)
-	}
-	return best
-}
-
 // WriteDone reports that a group of writes is durable. Responses to other
 // members have been sent by the caller; own are the ones to this member.
 func (c *Core) WriteDone(bytes int, own []*raftpb.Message) {
 	c.writeBytes -= bytes
+	c.disk.done(bytes)
 	for _, m := range own {
 		c.step(m)
 	}
@@ -267,10 +286,11 @@ func (c *Core) ApplyDone(task Apply, conf *raftpb.ConfState) {
 		return
 	}
 	last := task.Entries[len(task.Entries)-1]
-	c.applied = last.GetIndex()
+	c.applied, c.appliedTerm = last.GetIndex(), last.GetTerm()
 	if isConfChange(last) && conf != nil {
 		c.applyConf(last, conf)
 	}
+	c.settleChange()
 	for _, m := range task.Responses {
 		c.step(m)
 	}
@@ -280,6 +300,7 @@ func (c *Core) ApplyDone(task Apply, conf *raftpb.ConfState) {
 // Stop answers everything that waits.
 func (c *Core) Stop() {
 	c.proposals.stop()
+	c.changes.stop()
 	c.reads.stop()
 }
 

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
 )
 
 func other(n int, not ...uint64) uint64 {
@@ -274,6 +276,33 @@ func TestFlushIsAskedForByBytes(t *testing.T) {
 	}
 }
 
+func TestFlushIsAskedForByEntries(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *Config) { cfg.FlushEntries = 3 })
+	c.settle()
+	core := c.members[1].core
+	// The harness drops what asks for a flush, and counts none as over.
+	flushing := func() bool { return core.flushing }
+	for written := 1; !flushing(); written++ { // the election wrote an entry
+		if written > 3 {
+			t.Fatalf("no flush after %d entries", written)
+		}
+		core.Propose([]byte("x"))
+		c.settle()
+	}
+	core.FlushDone(&raftpb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1))})
+	for range 2 {
+		core.Propose([]byte("x"))
+		c.settle()
+	}
+	if flushing() {
+		t.Error("another flush after 2 entries")
+	}
+	core.Propose([]byte("x"))
+	if c.settle(); !flushing() {
+		t.Error("no other flush after 3 entries")
+	}
+}
+
 func TestConfigReportsAllFaults(t *testing.T) {
 	err := (&Config{}).Validate()
 	for _, want := range []string{"ID", "Boot", "Pack", "TickInterval", "QueueCommandsMax"} {
@@ -364,18 +393,54 @@ func TestReleaseWaitsForALiveFollower(t *testing.T) {
 	c.propose(leader, "y")
 	c.settle()
 	applied := core.applied
-	for i := range heldReleasesMax {
+	core.flushBytes = core.cfg.FlushBytes
+	releases := core.cfg.HeldBytesMax / core.cfg.FlushBytes
+	if releases < 2 {
+		t.Fatalf("the log is kept for %d releases", releases)
+	}
+	for i := range releases {
 		if got := core.unneeded(); got >= applied {
 			t.Fatalf("release %d: entries up to %d given away, the follower has not got %d", i+1, got, applied)
 		}
 	}
 	if got := core.unneeded(); got != applied {
-		t.Fatalf("after %d releases still kept from %d on, want %d", heldReleasesMax, got, applied)
+		t.Fatalf("after %d releases still kept from %d on, want %d", releases, got, applied)
 	}
 	c.cut[slow] = false
 	c.tick(2)
 	if got := core.unneeded(); got != core.applied {
 		t.Fatalf("kept from %d on although all have %d", got, core.applied)
+	}
+}
+
+// Raft forgets at every election timeout that a follower lives; the log is kept
+// for it all the same.
+func TestReleaseOutlivesTheCheckOfTheQuorum(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	core := c.members[leader].core
+	core.flushBytes = 1
+	slow := other(3, leader)
+	c.propose(leader, "x")
+	c.settle()
+	c.tick(1)
+	c.cut[slow] = true
+	c.propose(leader, "y")
+	c.settle()
+	forgotten := 0
+	for range core.cfg.ElectionTicks {
+		core.Tick() // no heartbeat arrives meanwhile
+		core.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			if id == slow && !pr.RecentActive {
+				forgotten++
+			}
+		})
+		if got := core.unneeded(); got >= core.applied {
+			t.Fatalf("entries up to %d given away, of %d", got, core.applied)
+		}
+	}
+	if forgotten == 0 {
+		t.Fatal("raft never forgot the follower: this test shows nothing")
 	}
 }
 

@@ -20,6 +20,13 @@ var (
 	ErrStopped = errors.New("node: stopped")
 	// ErrNoLeader: no leader is known, and the call needs one now.
 	ErrNoLeader = errors.New("node: no leader")
+	// ErrNotLeader: this member does not lead, and only the leader can do it.
+	ErrNotLeader = errors.New("node: not the leader")
+	// ErrChangePending: a configuration change is under way. Not applied.
+	ErrChangePending = errors.New("node: another change of the members is under way")
+	// ErrSuperseded: the leader was deposed and its change of the members is
+	// lost. Not applied.
+	ErrSuperseded = errors.New("node: the leader changed before the change of the members was committed; it was not applied")
 	// ErrReadTimeout: a linearizable read could not be confirmed in time.
 	ErrReadTimeout = errors.New("node: deadline passed before a read index was confirmed")
 )

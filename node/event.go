@@ -29,6 +29,7 @@ const (
 	EventLeaderLost                  // no leader is known
 	EventCatchingUp                  // Entries log entries are missing
 	EventCaughtUp                    // and now they are applied
+	EventVoter                       // this member was a learner and votes now
 )
 
 // Event is one line of the story that a member's console tells.

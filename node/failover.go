@@ -24,7 +24,7 @@ const (
 // connection keeps its quorum, and nothing happens.
 func (c *Core) PeerDown(id uint64) {
 	basic := c.rn.BasicStatus()
-	if id == raft.None || basic.Lead != id || id == c.cfg.ID || c.learner {
+	if id == raft.None || basic.Lead != id || id == c.cfg.ID || c.learner || c.cfg.NoPreVote {
 		return
 	}
 	if err := c.rn.ForgetLeader(); err != nil {

@@ -93,3 +93,26 @@ func TestOneBrokenConnectionDeposesNobody(t *testing.T) {
 		t.Fatal("campaigns because another follower went away")
 	}
 }
+
+// TestWithoutPreVote has followers wait for the election timeout, and a member
+// that is cut off raise the term in vain, which one that asks first does not.
+func TestWithoutPreVote(t *testing.T) {
+	for _, without := range []bool{false, true} {
+		c := newCluster(t, 3, func(cfg *Config) { cfg.NoPreVote = without })
+		leader := c.elect()
+		term := c.members[leader].core.Status().Term
+		lonely := other(3, leader)
+		c.cut[lonely] = true
+		c.tick(60)
+		if raised := c.members[lonely].core.Status().Term > term; raised != without {
+			t.Errorf("without PreVote %v: the term was raised: %v", without, raised)
+		}
+		if without {
+			rest := other(3, leader, lonely)
+			c.crash(leader)
+			if c.members[rest].campaign != 0 {
+				t.Error("a member campaigns at once without having asked")
+			}
+		}
+	}
+}

@@ -28,6 +28,8 @@ type Node struct {
 	core  *Core
 	inbox *inbox
 
+	commitsDue *time.Timer // the loop's
+
 	writes  *taskQueue[Write]
 	applies *taskQueue[Apply]
 
@@ -92,6 +94,8 @@ func (n *Node) loop() {
 	defer n.core.Stop()
 	ticker := time.NewTicker(n.cfg.TickInterval)
 	defer ticker.Stop()
+	n.commitsDue = time.AfterFunc(commitPause, func() { n.call((*Core).CommitsDue) })
+	defer n.commitsDue.Stop()
 	var spare items
 	n.round()
 	for {
@@ -136,6 +140,9 @@ func (n *Node) round() {
 		n.stop(err)
 		return
 	}
+	// Those who wait for an answer come before the followers that are to hear
+	// what is committed.
+	n.applies.put(out.Applies)
 	if len(out.Messages) > 0 {
 		n.rooms.Transport.Send(out.Messages)
 	}
@@ -143,12 +150,17 @@ func (n *Node) round() {
 		n.rooms.Transport.Forward(f.To, f.Batch)
 	}
 	n.writes.put(out.Writes)
-	n.applies.put(out.Applies)
 	if out.Flush {
 		n.workers.Go(n.flush)
 	}
 	if out.CampaignAfter > 0 {
 		time.AfterFunc(out.CampaignAfter, func() { n.call((*Core).CampaignDue) })
+	}
+	switch {
+	case out.CommitsAfter > 0:
+		n.commitsDue.Reset(out.CommitsAfter)
+	case out.CommitsSettled:
+		n.commitsDue.Stop()
 	}
 	if status := n.core.Status(); status != *n.status.Load() {
 		n.status.Store(&status)
@@ -237,11 +249,17 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, uint64, error)
 		return r.Value, r.Index, r.Err
 	case <-ctx.Done():
 		r := n.core.Abandon(pending)
-		if errors.Is(r.Err, ErrNotApplied) || errors.Is(r.Err, ErrUnknownOutcome) {
-			r.Err = fmt.Errorf("%w (%w)", r.Err, context.Cause(ctx))
-		}
-		return r.Value, r.Index, r.Err
+		return r.Value, r.Index, explainAbandoned(ctx, r.Err)
 	}
+}
+
+// explainAbandoned adds to what is known of a command's fate why nobody waits
+// for it any more.
+func explainAbandoned(ctx context.Context, err error) error {
+	if errors.Is(err, ErrNotApplied) || errors.Is(err, ErrUnknownOutcome) {
+		return fmt.Errorf("%w (%w)", err, context.Cause(ctx))
+	}
+	return err
 }
 
 // ReadIndex returns once a read of the local state machine is linearizable.
@@ -262,7 +280,11 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 }
 
 // Step takes a message of a peer; it never blocks, and drops when overloaded.
-func (n *Node) Step(m *raftpb.Message) { n.inbox.message(m) }
+func (n *Node) Step(m *raftpb.Message) {
+	if !n.inbox.message(m) && m.GetType() == raftpb.MsgSnap {
+		n.rooms.Snapshots.Refused(m.GetSnapshot())
+	}
+}
 
 // StepForwarded takes a batch of proposals that another member packed.
 func (n *Node) StepForwarded(from uint64, batch []byte) { n.inbox.forward(from, batch) }

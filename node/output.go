@@ -9,6 +9,7 @@ import (
 // Output processes everything that has become ready and returns what is to be
 // done now. The caller owns it.
 func (c *Core) Output() Output {
+	c.proposeChange()
 	c.pump()
 	// Rounds of reads that end make room for those that joined meanwhile.
 	for c.collect() {
@@ -17,8 +18,9 @@ func (c *Core) Output() Output {
 	c.observe()
 	c.followLeader()
 	c.countHolders()
-	if c.unflushed >= c.cfg.FlushBytes && !c.flushing {
-		c.flushing, c.unflushed = true, 0
+	c.scheduleCommits()
+	if c.flushDue() && !c.flushing {
+		c.flushing, c.flushBytes, c.unflushed, c.unflushedEntries = true, c.unflushed, 0, 0
 		c.out.Flush = true
 	}
 	out := c.out
@@ -94,7 +96,7 @@ func (c *Core) collect() (ended bool) {
 			case raft.LocalApplyThread:
 				c.apply(m)
 			default:
-				c.out.Messages = append(c.out.Messages, m)
+				c.send(m)
 			}
 		}
 		for _, rs := range rd.ReadStates {
@@ -128,10 +130,17 @@ func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
 		// A fresh value: etcd's WAL keeps the pointer for its next comparison.
 		w.HardState = &raftpb.HardState{Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
 	}
+	c.noteChange(w.Entries)
 	bytes := w.Bytes()
+	c.disk.handed(bytes)
 	c.writeBytes += bytes
 	c.unflushed += bytes
-	c.out.Writes = append(c.out.Writes, w)
+	c.unflushedEntries += len(w.Entries)
+	c.put(w)
+}
+
+func (c *Core) flushDue() bool {
+	return c.unflushed >= c.cfg.FlushBytes || c.cfg.FlushEntries > 0 && c.unflushedEntries >= c.cfg.FlushEntries
 }
 
 // Bytes is the size of the entries.
@@ -150,6 +159,7 @@ func (c *Core) installed(s *raftpb.Snapshot) {
 	c.applied = s.GetMetadata().GetIndex()
 	c.noteConf(s.GetMetadata().GetConfState())
 	c.proposals.failInflight()
+	c.changes.finish(Result{Err: ErrUnknownOutcome}, taken)
 	c.write(m, s.GetMetadata())
 	held := c.held
 	c.held = nil

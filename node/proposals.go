@@ -158,6 +158,14 @@ func (p *proposals) take() *batch {
 	return b
 }
 
+// name returns the number of a batch that somebody else packs.
+func (p *proposals) name() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mu.next++
+	return p.mu.next - 1
+}
+
 func (p *proposals) spreadExceededLocked() bool {
 	for id := range p.mu.inflight {
 		if p.mu.next-id >= batchIDSpread {

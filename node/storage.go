@@ -12,6 +12,10 @@ import (
 type storage struct {
 	Log
 	snapshots Snapshots
+	// confIndex is the index of the last configuration change. Raft drops a
+	// snapshot whose configuration does not have its receiver, so one from before
+	// would be offered to a new member in vain, again and again.
+	confIndex uint64
 }
 
 // Snapshot returns a snapshot from which a follower can go on with the log.
@@ -21,7 +25,7 @@ func (s *storage) Snapshot() (*raftpb.Snapshot, error) {
 	if err != nil {
 		return nil, fmt.Errorf("first index for a snapshot: %w", err)
 	}
-	return s.snapshots.Latest(first - 1)
+	return s.snapshots.Latest(max(first-1, s.confIndex))
 }
 
 // raftLogger writes raft's own log through zap. Raft reports impossible states

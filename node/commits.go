@@ -1,0 +1,78 @@
+package node
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+// commitPause is how long the news of a commit may wait for an append to the
+// same follower that brings it along. A client that writes again as soon as it
+// is answered does so sooner, and each of its puts then costs a follower one
+// message instead of two. It is far below the time a follower's readers notice.
+const commitPause = 500 * time.Microsecond
+
+// commits holds appends without entries, which tell followers what is committed
+// and nothing else. Losing one does no harm, as with every message, so one that
+// is overtaken by an append with the same news is dropped.
+type commits struct {
+	held map[uint64]*raftpb.Message
+	due  bool // CommitsDue was asked for
+	// waiting are the followers on which somebody waits for a commit: they
+	// forwarded a batch or asked for a read at that tick.
+	waiting map[uint64]uint64
+}
+
+func newCommits() commits {
+	return commits{held: make(map[uint64]*raftpb.Message), waiting: make(map[uint64]uint64)}
+}
+
+// awaited notes that a follower will wait for the next commits.
+func (c *Core) awaited(follower uint64) { c.commits.waiting[follower] = c.tick }
+
+// send puts a message out, or holds it.
+func (c *Core) send(m *raftpb.Message) {
+	to := m.GetTo()
+	switch m.GetType() {
+	case raftpb.MsgApp:
+		delete(c.commits.held, to)
+		at, waits := c.commits.waiting[to]
+		if waits && c.tick-at > 1 {
+			delete(c.commits.waiting, to)
+			waits = false
+		}
+		if len(m.GetEntries()) == 0 && !waits {
+			c.commits.held[to] = m
+			return
+		}
+	case raftpb.MsgReadIndexResp:
+		// The reader waits for what the leader has committed.
+		if held := c.commits.held[to]; held != nil {
+			delete(c.commits.held, to)
+			c.out.Messages = append(c.out.Messages, held)
+		}
+	}
+	c.out.Messages = append(c.out.Messages, m)
+}
+
+// scheduleCommits has CommitsDue called while something is held, and says when
+// that is not needed any more.
+func (c *Core) scheduleCommits() {
+	holds := len(c.commits.held) > 0
+	if holds && !c.commits.due {
+		c.out.CommitsAfter = commitPause
+	}
+	c.out.CommitsSettled = !holds && c.commits.due
+	c.commits.due = holds
+}
+
+// CommitsDue is called when Output.CommitsAfter has passed: what is held leaves.
+func (c *Core) CommitsDue() {
+	c.commits.due = false
+	for _, to := range slices.Sorted(maps.Keys(c.commits.held)) {
+		c.out.Messages = append(c.out.Messages, c.commits.held[to])
+	}
+	clear(c.commits.held)
+}
