@@ -43,6 +43,9 @@ func (s *maintenance) Status(ctx context.Context, r *pb.StatusRequest) (*pb.Stat
 		DbSizeQuota:      st.QuotaBytes,
 		DowngradeInfo:    &pb.DowngradeInfo{},
 	}
+	if target := s.backend.DowngradeTarget(); target != "" {
+		resp.DowngradeInfo = &pb.DowngradeInfo{Enabled: true, TargetVersion: target}
+	}
 	if resp.Leader == 0 {
 		resp.Errors = append(resp.Errors, rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader))
 	}

@@ -2,6 +2,7 @@ package etcdv3
 
 import (
 	"context"
+	"errors"
 	"math"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/rpc/request"
+	"raftkv/statemachine"
 )
 
 // firstChunkKeys is small because nothing is known yet about the size of the
@@ -69,7 +71,7 @@ func (s *kv) streamChunks(ctx context.Context, r *pb.RangeRequest, stream grpc.S
 	page := proto.Clone(r).(*pb.RangeRequest)
 	for first := true; ; first = false {
 		page.Limit = min(chunkKeys, left)
-		resp, err := s.backend.Range(ctx, page)
+		resp, err := s.rangeChunk(ctx, page)
 		if err != nil {
 			return s.gate.ReadError(ctx, err)
 		}
@@ -92,6 +94,20 @@ func (s *kv) streamChunks(ctx context.Context, r *pb.RangeRequest, stream grpc.S
 		}
 		page.Key = append(append([]byte(nil), kvs[len(kvs)-1].GetKey()...), 0)
 		chunkKeys = nextChunkKeys(int64(len(kvs)), int64(proto.Size(resp)), int64(s.gate.Config().RequestBytesMax))
+	}
+}
+
+// rangeChunk reads a page of as many keys as fit into a response, at most
+// page.Limit, which it lowers. A range that has to be sorted is read at once or
+// not at all.
+func (s *kv) rangeChunk(ctx context.Context, page *pb.RangeRequest) (*pb.RangeResponse, error) {
+	for {
+		resp, err := s.backend.Range(ctx, page)
+		tooLarge := errors.Is(err, statemachine.ErrResponseTooLarge)
+		if !tooLarge || page.Limit <= 1 || page.GetSortTarget() != pb.RangeRequest_KEY {
+			return resp, err
+		}
+		page.Limit /= 2
 	}
 }
 

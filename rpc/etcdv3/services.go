@@ -6,6 +6,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 
+	"raftkv/rpc/feed"
 	"raftkv/rpc/request"
 	"raftkv/statemachine"
 )
@@ -14,6 +15,8 @@ import (
 // methods may be called concurrently.
 type Backend interface {
 	request.Backend
+	Reconfiguration
+	Leases
 	// Range reads local state as of now (or the revision asked for). The
 	// request has been validated and must not be changed; the response belongs
 	// to the caller and has Header.Revision set.
@@ -29,6 +32,9 @@ type Backend interface {
 	// Alarms lists the active alarms as this member has applied them. The caller
 	// owns the messages.
 	Alarms() []*pb.AlarmMember
+	// DowngradeTarget is the version that a downgrade under way goes to, "" if
+	// there is none.
+	DowngradeTarget() string
 	// AwaitSweep returns once this member has removed what compactions up to
 	// revision made unreadable.
 	AwaitSweep(ctx context.Context, revision int64) error
@@ -36,8 +42,12 @@ type Backend interface {
 	CompactedRevision() int64
 	// HashKV is etcd's hash of the key space up to revision, 0 for the newest.
 	HashKV(ctx context.Context, revision int64) (statemachine.KVHash, error)
+	// Watches is where watch streams get their events.
+	Watches() feed.Source
 	// Hash is a hash of everything this member holds, and the revision then.
 	Hash(ctx context.Context) (hash uint32, revision int64, err error)
+	// SaveSnapshot takes a copy of the store now. ctx bounds the reading too.
+	SaveSnapshot(ctx context.Context) (SnapshotFile, error)
 }
 
 // Status is what Maintenance.Status reports beyond the response header.
@@ -60,9 +70,11 @@ type Services struct {
 	KV          pb.KVServer
 	Cluster     pb.ClusterServer
 	Maintenance pb.MaintenanceServer
-	Watch       pb.WatchServer
-	Lease       pb.LeaseServer
-	Auth        pb.AuthServer
+	// Watch is for callers in process; over gRPC events go out as they were
+	// encoded once.
+	Watch pb.WatchServer
+	Lease pb.LeaseServer
+	Auth  pb.AuthServer
 }
 
 // New builds the services.
@@ -71,8 +83,8 @@ func New(g *request.Gate, b Backend) *Services {
 		KV:          &kv{gate: g, backend: b},
 		Cluster:     &cluster{gate: g, backend: b},
 		Maintenance: &maintenance{gate: g, backend: b},
-		Watch:       pb.UnimplementedWatchServer{},
-		Lease:       pb.UnimplementedLeaseServer{},
+		Watch:       &watch{gate: g, source: b.Watches()},
+		Lease:       &lease{gate: g, backend: b},
 		Auth:        pb.UnimplementedAuthServer{},
 	}
 }
@@ -82,7 +94,7 @@ func (s *Services) Register(r grpc.ServiceRegistrar) {
 	pb.RegisterKVServer(r, s.KV)
 	pb.RegisterClusterServer(r, s.Cluster)
 	pb.RegisterMaintenanceServer(r, s.Maintenance)
-	pb.RegisterWatchServer(r, s.Watch)
+	pb.RegisterWatchServer(r, overWire(s.Watch))
 	pb.RegisterLeaseServer(r, s.Lease)
 	pb.RegisterAuthServer(r, s.Auth)
 }

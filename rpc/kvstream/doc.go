@@ -1,6 +1,7 @@
 // Package kvstream serves raft-kv's native service (raftkv.v1.Native): what
 // the etcd API has no call for. Today that is a write that says how many
-// members hold it, the append, and a status with roles and members.
+// members hold it, the append, a status with roles and members, and the rewrite
+// of a member's files.
 //
 // What it does not do: pipelining and client sessions are not part of it yet;
 // reads go through the etcd services.
@@ -14,5 +15,6 @@
 //     when the count cannot be learnt it is answered as 0 of 0.
 //  3. Status needs no quorum and no leader.
 //
-// No goroutines, no locks, no retries; errors pass the one table (rpcerr).
+// A rewrite runs on a goroutine of its own, which its call waits for. There are
+// no other goroutines, no locks, no retries; errors pass the one table (rpcerr).
 package kvstream

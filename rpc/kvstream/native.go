@@ -31,6 +31,15 @@ type Backend interface {
 	// term, leader_id and revision, which the service fills in. It must not
 	// block; the caller owns the message.
 	MemberStatus() *kvpb.StatusResponse
+	// Rewrite writes the files of the state anew. It ends early with ctx, and
+	// when the member stops.
+	Rewrite(ctx context.Context) error
+	// Join adds the node of the request as a learner; asked again for the same
+	// member id it changes nothing.
+	Join(ctx context.Context, r *kvpb.JoinRequest) error
+	// RemoveMember removes a member, by force also where the rest would have no
+	// majority.
+	RemoveMember(ctx context.Context, id uint64, force bool) error
 }
 
 type native struct {

@@ -3,6 +3,7 @@ package kvstream_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -18,6 +19,7 @@ import (
 	"raftkv/rpc/listen"
 	"raftkv/rpc/request"
 	"raftkv/rpc/rpctest"
+	"raftkv/statemachine"
 	"raftkv/statemachine/envelope"
 )
 
@@ -132,5 +134,36 @@ func TestStatusNeedsNoLeader(t *testing.T) {
 	want.ClusterId, want.MemberId, want.Term, want.Revision = rpctest.ClusterID, rpctest.ID, rpctest.Term, 1
 	if !proto.Equal(got, want) {
 		t.Errorf("status %v\nwant   %v", got, want)
+	}
+}
+
+func TestRewrite(t *testing.T) {
+	m := rpctest.New()
+	letGo := make(chan struct{})
+	m.Switch(rpctest.Switches{RewriteLetGo: letGo})
+	stream, err := serve(t, m).Rewrite(t.Context(), &kvpb.RewriteRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := stream.Recv()
+	if err != nil || first.GetDone() || first.GetMemberId() != rpctest.ID || first.GetClusterId() != rpctest.ClusterID {
+		t.Fatalf("progress: %v, %v", first, err)
+	}
+	close(letGo)
+	for progress := first; !progress.GetDone(); {
+		if progress, err = stream.Recv(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("behind the last progress: %v", err)
+	}
+
+	m.Switch(rpctest.Switches{RewriteErr: statemachine.ErrClosed})
+	if stream, err = serve(t, m).Rewrite(t.Context(), &kvpb.RewriteRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("a rewrite that fails: %v", err)
 	}
 }

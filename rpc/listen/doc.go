@@ -15,15 +15,22 @@
 // Guarantees
 //
 //  1. A connection is handed on with every byte it sent, or closed.
+//
 //  2. A connection that has not shown its protocol (and finished its
 //     handshake) when the deadline passes is closed.
+//
 //  3. At most PendingMax connections are being sniffed; when the table is full
 //     a new one is closed at once, counted and logged (invariant 5).
+//
 //  4. Every connection that is closed for a fault of the other side is counted
 //     and logged once, as "rejected connection on … endpoint"; one that says
 //     nothing at all before it leaves is not.
+//
 //  5. Close returns after every goroutine has ended; connections already
 //     handed on belong to their server.
+//
+//  6. What a client says of itself makes no more than a bounded number of
+//     metric series (ClientRequests).
 //
 // Goroutines: one accepts, one per pending connection sniffs; all are waited
 // for by Close. Splitter.mu guards the set of pending connections.

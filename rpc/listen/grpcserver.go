@@ -37,8 +37,13 @@ type GRPCConfig struct {
 	Credentials credentials.TransportCredentials
 	// Stats counts requests. Default: not exported.
 	Stats *RPCStats
+	// Clients counts requests by the client's version. Default: it does not.
+	Clients *ClientRequests
 	// Slow warns of requests that took long. Default: of none.
 	Slow SlowRequests
+	// Streams see every stream that is served, the first one outermost. Default:
+	// none.
+	Streams []grpc.StreamServerInterceptor
 	// Extra options come last and win: what a service besides ours needs.
 	Extra []grpc.ServerOption
 }
@@ -91,13 +96,32 @@ func (c *GRPCConfig) Validate() error {
 
 func (c *GRPCConfig) interceptors() []grpc.UnaryServerInterceptor {
 	list := []grpc.UnaryServerInterceptor{c.Stats.unary}
+	if c.Clients != nil {
+		list = append(list, c.Clients.Unary)
+	}
 	if c.Slow.Threshold > 0 {
 		list = append(list, c.Slow.unary)
 	}
 	return list
 }
 
+func (c *GRPCConfig) streamInterceptors() []grpc.StreamServerInterceptor {
+	list := []grpc.StreamServerInterceptor{c.Stats.stream}
+	if c.Clients != nil {
+		list = append(list, c.Clients.Stream)
+	}
+	return append(list, c.Streams...)
+}
+
 const overheadBytes = 512 << 10
+
+// Windows of a fixed size. With gRPC's own estimate of what a connection can
+// hold, every request that finds no estimate under way costs a ping and its
+// acknowledgement; for a lone client that is as many packets again.
+const (
+	streamWindowBytes = 1 << 20
+	connWindowBytes   = 8 << 20
+)
 
 // NewGRPCServer builds a server with the services that register adds, health
 // and reflection. The health server says SERVING for "" until told otherwise.
@@ -107,16 +131,19 @@ func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*grpc.
 		return nil, nil, err
 	}
 	opts := []grpc.ServerOption{
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(cfg.RequestBytesMax + overheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(cfg.ConcurrentStreamsMax),
 		grpc.NumStreamWorkers(cfg.StreamWorkers),
+		grpc.StaticStreamWindowSize(streamWindowBytes),
+		grpc.StaticConnWindowSize(connWindowBytes),
 		// Stop must not return while a handler still uses the node.
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.KeepaliveInterval, Timeout: cfg.KeepaliveTimeout}),
 		grpc.ChainUnaryInterceptor(cfg.interceptors()...),
-		grpc.StreamInterceptor(cfg.Stats.stream),
+		grpc.ChainStreamInterceptor(cfg.streamInterceptors()...),
 	}
 	if cfg.Credentials != nil {
 		opts = append(opts, grpc.Creds(cfg.Credentials))

@@ -1,11 +1,14 @@
 // Package peer is the transport between members: raft messages, forwarded
-// batches of proposals, snapshots, and two small questions, over gRPC.
+// batches of proposals, snapshots, and small questions, over gRPC.
 //
 // Every member dials every other. For each one it keeps two streams, each on a
 // connection of its own so that gigabytes in one socket never delay the other:
 // the urgent lane (heartbeats, votes, acknowledgements, ReadIndex) and the bulk
 // lane (appends, forwarded batches). A snapshot travels on a third connection
-// that lives as long as the transfer.
+// that lives as long as the transfer, paced by Options.SnapshotRateBytes for all
+// receivers together. Its receiver leads: it asks for the ranges of the archive
+// that it lacks, so a transfer that broke off goes on where it was. Every part
+// has a checksum of its own; the files' checksums are the snapshots room's.
 //
 // The package deliberately does not retry a message, keep one over a broken
 // connection, promise any order between lanes, or know what a snapshot consists
@@ -30,6 +33,7 @@
 //	urgent  Options.QueueMessagesMax, UrgentBytesMax   full: the new message is dropped
 //	bulk    Options.QueueMessagesMax, BulkBytesMax     full: the new message is dropped
 //	holders Options.HoldersInFlightMax calls           full: answered 0 of 0
+//	leases  the askers': each question waits for its answer
 //	snapshots one for each receiver, one received      full: reported as failed
 //	reports   one record for each member               full: never, they are merged
 //

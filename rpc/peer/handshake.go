@@ -7,16 +7,17 @@ import (
 	"raftkv/rpc/peer/peerpb"
 )
 
-// Versions of the protocol this binary speaks.
+// Versions of the protocol this binary speaks. Since 2 the receiver of a snapshot
+// asks for what it lacks.
 const (
-	protocolNewest = 1
-	protocolOldest = 1
+	protocolNewest = 2
+	protocolOldest = 2
 )
 
 func (t *Transport) hello(to uint64, lane peerpb.Lane) *peerpb.Hello {
 	return &peerpb.Hello{
 		Protocol: protocolNewest, OldestProtocol: protocolOldest,
-		ClusterId: t.opts.ClusterID, From: t.opts.MemberID, To: to, Incarnation: t.opts.Incarnation, Lane: lane,
+		ClusterId: t.opts.ClusterID, From: t.opts.MemberID, To: to, Incarnation: t.opts.Incarnation, Boot: t.opts.Boot, Lane: lane,
 	}
 }
 
@@ -25,7 +26,7 @@ func (t *Transport) checkHello(h *peerpb.Hello) *Refused {
 	if refused := t.checkIdentity(h); refused != nil {
 		return refused
 	}
-	if err := t.opts.Membership.Check(h.GetFrom(), h.GetIncarnation()); err != nil {
+	if err := t.opts.Membership.Check(h.GetFrom(), h.GetIncarnation(), h.GetBoot()); err != nil {
 		return refuse(h, reasonOf(err), "member %x: %v", h.GetFrom(), err)
 	}
 	return nil
@@ -62,6 +63,8 @@ func reasonOf(err error) Reason {
 		return ReasonRemoved
 	case errors.Is(err, ErrOtherIncarnation):
 		return ReasonIncarnation
+	case errors.Is(err, ErrOldDirectory):
+		return ReasonOldDirectory
 	}
 	return ReasonUnavailable
 }

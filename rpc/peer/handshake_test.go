@@ -119,8 +119,8 @@ func TestOtherProtocol(t *testing.T) {
 	defer conn.Close()
 	for _, hello := range []*peerpb.Hello{
 		nil,
-		{Protocol: 9, OldestProtocol: 2, ClusterId: 0xc1, From: 1, To: 2},
-		{Protocol: 0, OldestProtocol: 0, ClusterId: 0xc1, From: 1, To: 2},
+		{Protocol: 9, OldestProtocol: 3, ClusterId: 0xc1, From: 1, To: 2},
+		{Protocol: 1, OldestProtocol: 1, ClusterId: 0xc1, From: 1, To: 2},
 	} {
 		stream, err := peerpb.NewPeerClient(conn).Connect(context.Background())
 		if err != nil {
@@ -142,7 +142,7 @@ func TestOtherProtocol(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := stream.Send(&peerpb.Frame{Hello: &peerpb.Hello{Protocol: 9, OldestProtocol: 1, ClusterId: 0xc1, From: 1, To: 2}}); err != nil {
+	if err := stream.Send(&peerpb.Frame{Hello: &peerpb.Hello{Protocol: 9, OldestProtocol: 2, ClusterId: 0xc1, From: 1, To: 2}}); err != nil {
 		t.Fatal(err)
 	}
 	if answer, err := stream.Recv(); err != nil || answer.GetHello().GetFrom() != 2 {
@@ -183,7 +183,7 @@ func TestConfirm(t *testing.T) {
 func TestRefusalsAreBounded(t *testing.T) {
 	b := start(t, 2, nil)
 	for i := range uint64(3 * refusalsMax) {
-		b.admit(&peerpb.Hello{Protocol: 1, OldestProtocol: 1, ClusterId: i, From: 1000 + i, To: 2})
+		b.admit(&peerpb.Hello{Protocol: 2, OldestProtocol: 2, ClusterId: i, From: 1000 + i, To: 2})
 		for len(b.logs) > 0 {
 			<-b.logs
 		}

@@ -101,7 +101,7 @@ type roster struct {
 	check func(member, incarnation uint64) error
 }
 
-func (r *roster) Check(member, incarnation uint64) error {
+func (r *roster) Check(member, incarnation, _ uint64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.check == nil {
@@ -117,7 +117,7 @@ func (r *roster) set(check func(member, incarnation uint64) error) {
 }
 
 func (r *roster) Confirm(member, incarnation uint64) (bool, error) {
-	err := r.Check(member, incarnation)
+	err := r.Check(member, incarnation, 0)
 	if errors.Is(err, ErrOtherIncarnation) {
 		return false, nil
 	}
@@ -126,18 +126,25 @@ func (r *roster) Confirm(member, incarnation uint64) (bool, error) {
 
 // library is a Snapshots whose archive is a slice.
 type library struct {
-	archive func() (io.ReadCloser, int64, error)
-	stage   func(ctx context.Context, s *raftpb.Snapshot, archive io.Reader) error
+	archive   func() (io.ReadSeekCloser, int64, error)
+	stage     func(ctx context.Context, s *raftpb.Snapshot, fetch fetch) error
+	discarded chan struct{}
 }
 
-func archiveOf(b []byte) func() (io.ReadCloser, int64, error) {
-	return func() (io.ReadCloser, int64, error) { return io.NopCloser(bytes.NewReader(b)), int64(len(b)), nil }
+type fetch = func(ranges [][2]int64, remainingBytes int64) (io.Reader, error)
+
+type closable struct{ io.ReadSeeker }
+
+func (closable) Close() error { return nil }
+
+func archiveOf(b []byte) func() (io.ReadSeekCloser, int64, error) {
+	return func() (io.ReadSeekCloser, int64, error) { return closable{bytes.NewReader(b)}, int64(len(b)), nil }
 }
 
-func (l *library) Open(*raftpb.Snapshot) (io.ReadCloser, int64, error) { return l.archive() }
-
-func (l *library) Stage(ctx context.Context, s *raftpb.Snapshot, archive io.Reader) error {
-	return l.stage(ctx, s, archive)
+func (l *library) Open(*raftpb.Snapshot) (io.ReadSeekCloser, int64, error) { return l.archive() }
+func (l *library) Discard(*raftpb.Snapshot)                                { l.discarded <- struct{}{} }
+func (l *library) Stage(ctx context.Context, s *raftpb.Snapshot, f fetch) error {
+	return l.stage(ctx, s, f)
 }
 
 type down struct {
@@ -166,7 +173,7 @@ type member struct {
 func newMember(t testing.TB, id uint64, address string, change func(*Options)) *member {
 	t.Helper()
 	m := &member{
-		recorder: newRecorder(), roster: &roster{}, library: &library{},
+		recorder: newRecorder(), roster: &roster{}, library: &library{discarded: make(chan struct{}, 1000)},
 		up: make(chan uint64, 1000), down: make(chan down, 1000), rejected: make(chan *Refused, 1000),
 		logs: make(chan string, 1000), connects: make(chan struct{}, 100_000),
 	}

@@ -30,10 +30,11 @@ type Handler interface {
 // Membership decides who may talk. Calls may run at once.
 type Membership interface {
 	// Check returns nil if the member belongs to the cluster and its data
-	// directory is the one it always had; else an error that wraps
-	// ErrUnknownMember, ErrRemovedMember or ErrOtherIncarnation. Any other
-	// error means that it cannot tell now.
-	Check(member, incarnation uint64) error
+	// directory is the one it always had, not put back to how it once was: boot
+	// counts its starts, 0 is unknown. Else it is an error that wraps
+	// ErrUnknownMember, ErrRemovedMember, ErrOtherIncarnation or
+	// ErrOldDirectory. Any other error means that it cannot tell now.
+	Check(member, incarnation, boot uint64) error
 	// Confirm answers a member that asks whether it is new: true if its data
 	// directory is the first or only one that was ever seen for it, false if
 	// the member is known as started with another. Errors as of Check.
@@ -42,11 +43,16 @@ type Membership interface {
 
 // Snapshots opens our own snapshots for others, and stages theirs.
 type Snapshots interface {
-	// Open returns the snapshot's files as one stream of bytes, and its length.
-	Open(s *raftpb.Snapshot) (archive io.ReadCloser, sizeBytes int64, err error)
-	// Stage reads that stream at the receiver; it returns nil when the
-	// snapshot is verified and durable. It need not read to the end.
-	Stage(ctx context.Context, s *raftpb.Snapshot, archive io.Reader) error
+	// Open returns the snapshot's files as one sequence of bytes, the same at
+	// every opening, and its length. Only Seek from the start is used.
+	Open(s *raftpb.Snapshot) (archive io.ReadSeekCloser, sizeBytes int64, err error)
+	// Discard is told that a receiver found this member's snapshot damaged.
+	Discard(s *raftpb.Snapshot)
+	// Stage gets that sequence, or what it lacks of it, at the receiver; it
+	// returns nil when the snapshot is verified and durable. fetch asks for
+	// ranges (offset, length), to be read to the end before the next call.
+	// remainingBytes is all that is missing; 0: not known yet.
+	Stage(ctx context.Context, s *raftpb.Snapshot, fetch func(ranges [][2]int64, remainingBytes int64) (io.Reader, error)) error
 }
 
 // Hooks are called from goroutines of the transport; they must not block. Nil
@@ -62,6 +68,8 @@ type Hooks struct {
 	// Rejected means that a member refused us for a reason that will not go
 	// away: we were removed, or run on another data directory than before.
 	Rejected func(r *Refused)
+	// Snapshot tells how a transfer proceeds, at either end.
+	Snapshot func(p SnapshotProgress)
 }
 
 // Options configure a Transport.
@@ -69,10 +77,16 @@ type Options struct {
 	ClusterID   uint64
 	MemberID    uint64
 	Incarnation uint64
-	Membership  Membership
-	Snapshots   Snapshots
-	Hooks       Hooks
-	Logger      *zap.Logger
+	// Boot is the number of this start of the data directory.
+	Boot       uint64
+	Membership Membership
+	// Reconfiguration may be nil: then nobody is answered.
+	Reconfiguration Reconfiguration
+	Snapshots       Snapshots
+	// Leases answers questions about leases; nil: they are refused.
+	Leases Leases
+	Hooks  Hooks
+	Logger *zap.Logger
 	// Credentials secure the connections we dial to URLs with the scheme https,
 	// which need them; see NewCredentials. URLs with http are plain text.
 	Credentials credentials.TransportCredentials
@@ -90,6 +104,12 @@ type Options struct {
 	// ChunkBytes is the size of one part of a snapshot.
 	ChunkBytes         int
 	HoldersInFlightMax int
+	// SnapshotRateBytes is what all snapshots that this member sends may take
+	// of the network in a second; negative: no bound.
+	SnapshotRateBytes int64
+	// Damaged tells whether an error of Stage means that the sender's snapshot
+	// is not what it promised. Nil: never.
+	Damaged func(err error) bool
 
 	// HoldersTimeout limits a question for holders; HoldersWait, which must be
 	// shorter, how long we let our handler wait when asked.
@@ -98,6 +118,12 @@ type Options struct {
 	HandshakeTimeout time.Duration
 	BackoffBase      time.Duration
 	BackoffMax       time.Duration
+	// StallTimeout is how long a receiver may not take the next part of a
+	// snapshot, AnswerTimeout how long it may work on what it got.
+	StallTimeout  time.Duration
+	AnswerTimeout time.Duration
+	// ProgressInterval is the time between two words on a transfer.
+	ProgressInterval time.Duration
 	// KeepaliveTimeout is how long data may stay unacknowledged before a
 	// connection counts as dead.
 	KeepaliveTimeout time.Duration
@@ -106,6 +132,10 @@ type Options struct {
 // MaxFrameBytes is the largest message on the wire. A raft message beyond it
 // cannot be replicated, so entries must stay far below.
 const MaxFrameBytes = 32 << 20
+
+// DefaultSnapshotRateBytes is the default of Options.SnapshotRateBytes: about
+// half of what a network of 1 Gbit/s carries.
+const DefaultSnapshotRateBytes = 64 << 20
 
 const (
 	// keepaliveInterval is the shortest that gRPC allows a client.
@@ -131,6 +161,13 @@ func (o *Options) EnsureDefaults() {
 	setDefault(&o.BackoffBase, 20*time.Millisecond)
 	setDefault(&o.BackoffMax, time.Second)
 	setDefault(&o.KeepaliveTimeout, 5*time.Second)
+	setDefault(&o.StallTimeout, time.Minute)
+	setDefault(&o.AnswerTimeout, 10*time.Minute)
+	setDefault(&o.ProgressInterval, 5*time.Second)
+	setDefault(&o.SnapshotRateBytes, DefaultSnapshotRateBytes)
+	if o.Damaged == nil {
+		o.Damaged = func(error) bool { return false }
+	}
 }
 
 func setDefault[T comparable](v *T, def T) {
@@ -157,7 +194,8 @@ func (o *Options) Validate() error {
 	check(o.HoldersInFlightMax > 0, "questions for holders need a bound")
 	check(o.HoldersWait < o.HoldersTimeout, "waiting %v for holders leaves no time to answer within %v", o.HoldersWait, o.HoldersTimeout)
 	check(o.BackoffBase > 0 && o.BackoffBase <= o.BackoffMax, "backoff from %v to %v", o.BackoffBase, o.BackoffMax)
-	check(o.HandshakeTimeout > 0 && o.KeepaliveTimeout > 0, "timeouts must be positive")
+	check(o.HandshakeTimeout > 0 && o.KeepaliveTimeout > 0 && o.StallTimeout > 0 && o.AnswerTimeout > 0, "timeouts must be positive")
+	check(o.ProgressInterval > 0, "the interval of progress must be positive")
 	return errors.Join(faults...)
 }
 
@@ -180,8 +218,8 @@ func ServerOptions(clients keepalive.EnforcementPolicy, pings keepalive.ServerPa
 	}
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxFrameBytes),
-		grpc.InitialWindowSize(streamWindowBytes),
-		grpc.InitialConnWindowSize(connWindowBytes),
+		grpc.StaticStreamWindowSize(streamWindowBytes),
+		grpc.StaticConnWindowSize(connWindowBytes),
 		grpc.KeepaliveEnforcementPolicy(rules),
 		grpc.KeepaliveParams(ours),
 	}

@@ -14,6 +14,7 @@ var (
 	ErrUnknownMember    = errors.New("not a member of this cluster")
 	ErrRemovedMember    = errors.New("the member was removed from the cluster")
 	ErrOtherIncarnation = errors.New("the member has already been bootstrapped with another data directory; remove it and add it again")
+	ErrOldDirectory     = errors.New("the member's data directory is older than one it has run on; a copy was put back? Remove the member and add it again")
 )
 
 // Errors of the transport.
@@ -34,6 +35,7 @@ const (
 	ReasonRemoved       = Reason(peerpb.Reason_REASON_REMOVED)
 	ReasonIncarnation   = Reason(peerpb.Reason_REASON_INCARNATION)
 	ReasonUnavailable   = Reason(peerpb.Reason_REASON_UNAVAILABLE)
+	ReasonOldDirectory  = Reason(peerpb.Reason_REASON_OLD_DIRECTORY)
 )
 
 // String returns the reason's name.
@@ -53,6 +55,8 @@ func (r Reason) String() string {
 		return "incarnation"
 	case ReasonUnavailable:
 		return "unavailable"
+	case ReasonOldDirectory:
+		return "old directory"
 	}
 	return fmt.Sprintf("reason %d", int32(r))
 }
@@ -75,7 +79,7 @@ func (r *Refused) Error() string {
 
 // final reports whether the refusal ends our life in the cluster.
 func (r *Refused) final() bool {
-	return r.ByPeer && (r.Reason == ReasonRemoved || r.Reason == ReasonIncarnation)
+	return r.ByPeer && (r.Reason == ReasonRemoved || r.Reason == ReasonIncarnation || r.Reason == ReasonOldDirectory)
 }
 
 // refusalsMax bounds what strangers can make us remember; beyond it refusals

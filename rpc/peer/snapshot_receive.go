@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sync"
 
@@ -92,10 +93,15 @@ func (t *Transport) receiveSnapshot(stream snapshotServerStream, in *inbound) er
 	if err := stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Hello{Hello: answer.GetHello()}}); err != nil {
 		return err
 	}
-	parts := &partReader{stream: stream, left: header.GetSizeBytes()}
-	if err := t.opts.Snapshots.Stage(stream.Context(), m.GetSnapshot(), parts); err != nil {
+	p := t.begin(from, m.GetSnapshot().GetMetadata().GetIndex(), false, int64(header.GetSizeBytes()))
+	parts := &partReader{stream: stream, p: p}
+	err = t.opts.Snapshots.Stage(stream.Context(), m.GetSnapshot(), parts.fetch)
+	p.end(err)
+	if err != nil {
 		t.logger.Warn("cannot receive a snapshot", zap.String("peer", fmt.Sprintf("%x", from)), zap.Error(err))
-		return sendFailure(stream, err)
+		// Whoever could not read a part knows better than that it is missing.
+		damaged := parts.err == nil && t.opts.Damaged(err)
+		return stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Failure{Failure: err.Error()}, Damaged: damaged})
 	}
 	t.handler.Step(m)
 	return stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Done{Done: &peerpb.SnapshotDone{}}})
@@ -105,30 +111,68 @@ func sendFailure(stream snapshotServerStream, err error) error {
 	return stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Failure{Failure: err.Error()}})
 }
 
-// partReader reads the data of the parts of a stream.
+// partReader asks for parts of the archive and reads them.
 type partReader struct {
 	stream snapshotServerStream
-	rest   []byte // of the part received last
-	left   uint64 // bytes still to come in parts
+	p      *passage
+	rest   []byte // of the chunk received last
+	left   int64  // bytes still to come of what was asked for
+	err    error  // of the stream
 }
 
-// Read implements io.Reader. A stream that ends before all was sent is an
-// unexpected end, not the end.
+// fetch asks for ranges; the bytes of an earlier request must have been read.
+func (r *partReader) fetch(ranges [][2]int64, remainingBytes int64) (io.Reader, error) {
+	if r.err == nil && r.left > 0 {
+		r.err = errors.New("asked for more before all was read")
+	}
+	if r.err != nil {
+		return nil, r.err
+	}
+	want := &peerpb.SnapshotWant{RemainingBytes: uint64(remainingBytes)}
+	for _, one := range ranges {
+		want.Ranges = append(want.Ranges, &peerpb.ByteRange{Offset: uint64(one[0]), Length: uint64(one[1])})
+		r.left += one[1]
+	}
+	r.p.want(remainingBytes)
+	r.err = r.stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Want{Want: want}})
+	return r, r.err
+}
+
+// Read implements io.Reader; the end is that of what was asked for. A stream
+// that ends before is an unexpected end.
 func (r *partReader) Read(p []byte) (int, error) {
-	for len(r.rest) == 0 {
-		part, err := r.stream.Recv()
-		switch {
-		case errors.Is(err, io.EOF) && r.left > 0:
-			return 0, io.ErrUnexpectedEOF
-		case err != nil:
-			return 0, err
-		case uint64(len(part.GetData())) > r.left:
-			return 0, errors.New("the sender sends more than it announced")
+	for r.err == nil && len(r.rest) == 0 {
+		if r.left == 0 {
+			return 0, io.EOF
 		}
-		r.rest = part.GetData()
-		r.left -= uint64(len(r.rest))
+		r.rest, r.err = r.receive()
+	}
+	if r.err != nil {
+		return 0, r.err
 	}
 	n := copy(p, r.rest)
 	r.rest = r.rest[n:]
 	return n, nil
+}
+
+func (r *partReader) receive() ([]byte, error) {
+	part, err := r.stream.Recv()
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	if err != nil {
+		return nil, err
+	}
+	data := part.GetChunk().GetData()
+	switch {
+	case len(data) == 0:
+		return nil, errors.New("the sender sends something else than what was asked for")
+	case int64(len(data)) > r.left:
+		return nil, errors.New("the sender sends more than was asked for")
+	case crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)) != part.GetChunk().GetChecksum():
+		return nil, errors.New("a part of the snapshot was damaged on the way")
+	}
+	r.left -= int64(len(data))
+	r.p.move(len(data))
+	return data, nil
 }

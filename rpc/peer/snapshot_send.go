@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"sync/atomic"
 	"time"
@@ -43,10 +44,28 @@ func (t *Transport) sendSnapshot(r *remote, m *raftpb.Message) {
 	}
 }
 
+// AbandonSnapshots ends every transfer that this member sends: it leads no more,
+// and its successor offers what is needed. A leader that has no transfer under
+// way is not affected.
+func (t *Transport) AbandonSnapshots() {
+	for _, r := range *t.peers.Load() {
+		if cancel := r.abandon.Load(); cancel != nil {
+			(*cancel)(errAbandoned)
+		}
+	}
+}
+
+var errAbandoned = errors.New("this member does not lead any more")
+
 func (t *Transport) streamSnapshot(r *remote, m *raftpb.Message) (err error) {
-	ctx, cancel := context.WithCancel(r.ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(r.ctx)
+	defer cancel(nil)
+	r.abandon.Store(&cancel)
+	defer r.abandon.Store(nil)
+	index := m.GetSnapshot().GetMetadata().GetIndex()
 	archive, sizeBytes, err := t.opts.Snapshots.Open(m.GetSnapshot())
+	p := t.begin(r.id, index, true, sizeBytes)
+	defer func() { p.end(err) }()
 	if err != nil {
 		return err
 	}
@@ -58,67 +77,132 @@ func (t *Transport) streamSnapshot(r *remote, m *raftpb.Message) (err error) {
 	}
 	defer func() { err = errors.Join(err, conn.Close()) }()
 
-	stream, err := t.offerSnapshot(ctx, cancel, conn, r, m, sizeBytes)
-	if err != nil {
-		return err
+	s := &sending{t: t, r: r, m: m, p: p, archive: archive, sizeBytes: sizeBytes, ctx: ctx, cancel: cancel}
+	if err = s.offer(conn); err == nil {
+		err = s.serve()
 	}
-	if err := t.sendParts(stream, archive, &r.snapshots); err != nil {
-		return err
+	if cause := context.Cause(ctx); err != nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = fmt.Errorf("%w (%w)", cause, err) // what gRPC says of a call that we gave up is no use
 	}
-	answer, err := stream.Recv()
-	switch {
-	case err != nil:
-		return fmt.Errorf("await end of snapshot: %w", err)
-	case answer.GetDone() == nil:
-		return fmt.Errorf("the receiver did not take it: %s", answer.GetFailure())
-	}
-	return nil
+	return err
 }
 
-// offerSnapshot opens the stream and returns when the receiver wants the data.
-func (t *Transport) offerSnapshot(ctx context.Context, cancel context.CancelFunc, conn *grpc.ClientConn, r *remote, m *raftpb.Message, sizeBytes int64) (snapshotStream, error) {
-	timeout := time.AfterFunc(t.opts.HandshakeTimeout, cancel)
-	defer timeout.Stop()
-	stream, err := peerpb.NewPeerClient(conn).Snapshot(ctx)
+// sending is one transfer at its sender. The receiver leads: it asks for what it
+// lacks, and the sender keeps no account of that.
+type sending struct {
+	t         *Transport
+	r         *remote
+	m         *raftpb.Message
+	p         *passage
+	archive   io.ReadSeeker
+	sizeBytes int64
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	stream    snapshotStream
+}
+
+// within gives the transfer up unless the call returns in time.
+func (s *sending) within(limit time.Duration, doing string, call func() error) error {
+	timer := time.AfterFunc(limit, func() { s.cancel(fmt.Errorf("%s took longer than %v", doing, limit)) })
+	defer timer.Stop()
+	return call()
+}
+
+// offer opens the stream and returns when the receiver is willing.
+func (s *sending) offer(conn *grpc.ClientConn) error {
+	var answer *peerpb.SnapshotAnswer
+	err := s.within(s.t.opts.HandshakeTimeout, "offering a snapshot", func() (err error) {
+		if s.stream, err = peerpb.NewPeerClient(conn).Snapshot(s.ctx); err != nil {
+			return err
+		}
+		header := &peerpb.SnapshotHeader{Hello: s.t.hello(s.r.id, peerpb.Lane_LANE_UNSPECIFIED), Message: s.m, SizeBytes: uint64(s.sizeBytes)}
+		part := &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Header{Header: header}}
+		// An error of Send is io.EOF; Recv knows the cause.
+		if err := s.stream.Send(part); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		answer, err = s.stream.Recv()
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open stream: %w", err)
-	}
-	header := &peerpb.SnapshotHeader{Hello: t.hello(r.id, peerpb.Lane_LANE_UNSPECIFIED), Message: m, SizeBytes: uint64(sizeBytes)}
-	part := &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Header{Header: header}}
-	if err := stream.Send(part); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("offer snapshot: %w", err)
-	}
-	answer, err := stream.Recv()
-	if err != nil {
-		return nil, fmt.Errorf("offer snapshot: %w", err)
+		return fmt.Errorf("offer snapshot: %w", err)
 	}
 	if _, failed := answer.GetAnswer().(*peerpb.SnapshotAnswer_Failure); failed {
-		return nil, fmt.Errorf("the receiver does not want it: %s", answer.GetFailure())
+		return fmt.Errorf("the receiver does not want it: %s", answer.GetFailure())
 	}
-	return stream, t.checkAnswer(r.id, answer.GetHello(), answer.GetRefusal())
+	return s.t.checkAnswer(s.r.id, answer.GetHello(), answer.GetRefusal())
 }
 
-// sendParts sends the archive. The receiver may end the stream early; its
-// answer says why.
-func (t *Transport) sendParts(stream snapshotStream, archive io.Reader, sent *snapshotCounters) error {
+// serve sends what the receiver asks for, until it has the snapshot.
+func (s *sending) serve() error {
 	for {
-		// gRPC may keep what it was given to send: no buffer is used twice.
-		chunk := make([]byte, t.opts.ChunkBytes)
-		n, err := io.ReadFull(archive, chunk)
-		if n > 0 {
-			switch err := stream.Send(&peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Data{Data: chunk[:n]}}); {
+		var answer *peerpb.SnapshotAnswer
+		err := s.within(s.t.opts.AnswerTimeout, "the receiver's work on the snapshot", func() (err error) {
+			answer, err = s.stream.Recv()
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("await the receiver: %w", err)
+		}
+		switch a := answer.GetAnswer().(type) {
+		case *peerpb.SnapshotAnswer_Done:
+			return nil
+		case *peerpb.SnapshotAnswer_Want:
+			s.p.want(int64(a.Want.GetRemainingBytes()))
+			if err := s.sendRanges(a.Want.GetRanges()); err != nil {
+				return err
+			}
+		case *peerpb.SnapshotAnswer_Failure:
+			if answer.GetDamaged() {
+				s.t.opts.Snapshots.Discard(s.m.GetSnapshot())
+			}
+			return fmt.Errorf("the receiver did not take it: %s", a.Failure)
+		default:
+			return errors.New("the receiver answers in a way this binary does not know")
+		}
+	}
+}
+
+// sendRanges sends parts of the archive. The receiver may end the stream early;
+// its answer says why.
+func (s *sending) sendRanges(ranges []*peerpb.ByteRange) error {
+	for _, want := range ranges {
+		offset, length := int64(want.GetOffset()), int64(want.GetLength())
+		if offset < 0 || length < 0 || offset > s.sizeBytes || length > s.sizeBytes-offset {
+			return fmt.Errorf("the receiver asks for %d bytes at %d of a snapshot of %d", length, offset, s.sizeBytes)
+		}
+		if _, err := s.archive.Seek(offset, io.SeekStart); err != nil {
+			return fmt.Errorf("read snapshot: %w", err)
+		}
+		for length > 0 {
+			// gRPC may keep what it was given to send: no buffer is used twice.
+			chunk := make([]byte, min(int64(s.t.opts.ChunkBytes), length))
+			if _, err := io.ReadFull(s.archive, chunk); err != nil {
+				return fmt.Errorf("read snapshot: %w", err)
+			}
+			length -= int64(len(chunk))
+			switch err := s.sendChunk(chunk); {
 			case errors.Is(err, io.EOF):
 				return nil
 			case err != nil:
 				return fmt.Errorf("send snapshot: %w", err)
 			}
-			sent.bytes.Add(uint64(n))
-		}
-		switch {
-		case err == io.EOF || err == io.ErrUnexpectedEOF: // ReadFull's own; the archive wraps its errors
-			return stream.CloseSend()
-		case err != nil:
-			return fmt.Errorf("read snapshot: %w", err)
 		}
 	}
+	return nil
+}
+
+func (s *sending) sendChunk(chunk []byte) error {
+	if err := s.t.pace.WaitN(s.ctx, len(chunk)); err != nil {
+		return err
+	}
+	part := &peerpb.SnapshotPart{Part: &peerpb.SnapshotPart_Chunk{
+		Chunk: &peerpb.SnapshotChunk{Data: chunk, Checksum: crc32.Checksum(chunk, crc32.MakeTable(crc32.Castagnoli))},
+	}}
+	err := s.within(s.t.opts.StallTimeout, "sending a part of the snapshot", func() error { return s.stream.Send(part) })
+	if err == nil {
+		s.r.snapshots.bytes.Add(uint64(len(chunk)))
+		s.p.move(len(chunk))
+	}
+	return err
 }

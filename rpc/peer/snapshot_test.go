@@ -23,10 +23,16 @@ func snapMessage(from, to, term, index uint64) *raftpb.Message {
 	return m
 }
 
-// readInto is a Stage that hands what it read to a channel.
-func readInto(staged chan<- []byte) func(context.Context, *raftpb.Snapshot, io.Reader) error {
-	return func(_ context.Context, _ *raftpb.Snapshot, archive io.Reader) error {
-		b, err := io.ReadAll(archive)
+// readInto is a Stage that hands all that the sender has to a channel, nil if it
+// does not get it.
+func readInto(staged chan<- []byte, sender *member) func(context.Context, *raftpb.Snapshot, fetch) error {
+	return func(_ context.Context, _ *raftpb.Snapshot, fetch fetch) error {
+		_, size, _ := sender.library.archive()
+		archive, err := fetch([][2]int64{{0, size}}, size)
+		var b []byte
+		if err == nil {
+			b, err = io.ReadAll(archive)
+		}
 		if err != nil {
 			staged <- nil
 			return err
@@ -72,11 +78,13 @@ func (r *blockingArchive) Read(p []byte) (int, error) {
 
 func (r *blockingArchive) Close() error { return nil }
 
+func (r *blockingArchive) Seek(offset int64, _ int) (int64, error) { return offset, nil }
+
 func newBlockingArchive(head int) *blockingArchive {
 	return &blockingArchive{head: bytes.NewReader(make([]byte, head)), reached: make(chan struct{}), release: make(chan struct{})}
 }
 
-func (r *blockingArchive) open() (io.ReadCloser, int64, error) { return r, 1 << 30, nil }
+func (r *blockingArchive) open() (io.ReadSeekCloser, int64, error) { return r, 1 << 30, nil }
 
 func TestSnapshot(t *testing.T) {
 	seed := rand.Uint64()
@@ -84,7 +92,7 @@ func TestSnapshot(t *testing.T) {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	a, b := pair(t, func(o *Options) { o.ChunkBytes = 64 << 10 })
 	staged := make(chan []byte, 1)
-	b.library.stage = readInto(staged)
+	b.library.stage = readInto(staged, a)
 	for _, size := range []int{0, 1, 64 << 10, 64<<10 + 1, 5<<20 + 77} {
 		archive := make([]byte, size)
 		for i := range archive {
@@ -111,7 +119,11 @@ func TestSnapshot(t *testing.T) {
 func TestReceiverEndsEarly(t *testing.T) {
 	a, b := pair(t, nil)
 	a.library.archive = archiveOf(make([]byte, 64<<20)) // more than all windows
-	b.library.stage = func(_ context.Context, _ *raftpb.Snapshot, archive io.Reader) error {
+	b.library.stage = func(_ context.Context, _ *raftpb.Snapshot, fetch fetch) error {
+		archive, err := fetch([][2]int64{{0, 64 << 20}}, 64<<20)
+		if err != nil {
+			return err
+		}
 		if _, err := io.ReadFull(archive, make([]byte, 1000)); err != nil {
 			return err
 		}
@@ -122,7 +134,7 @@ func TestReceiverEndsEarly(t *testing.T) {
 	if line := await(t, a.logs, "log line"); !bytes.Contains([]byte(line), []byte("does not match its checksum")) {
 		t.Fatalf("the sender logged %q", line)
 	}
-	b.library.stage = func(context.Context, *raftpb.Snapshot, io.Reader) error { return nil }
+	b.library.stage = func(context.Context, *raftpb.Snapshot, fetch) error { return nil }
 	send(a, snapMessage(1, 2, 7, 10))
 	wantReport(t, a, 2, true)
 	await(t, b.messages, "MsgSnap")
@@ -135,14 +147,14 @@ func TestReceiverEndsEarly(t *testing.T) {
 func TestSenderFails(t *testing.T) {
 	a, b := pair(t, nil)
 	staged := make(chan []byte, 1)
-	b.library.stage = readInto(staged)
+	b.library.stage = readInto(staged, a)
 
-	a.library.archive = func() (io.ReadCloser, int64, error) { return nil, 0, errors.New("snapshot is gone") }
+	a.library.archive = func() (io.ReadSeekCloser, int64, error) { return nil, 0, errors.New("snapshot is gone") }
 	send(a, snapMessage(1, 2, 7, 10))
 	wantReport(t, a, 2, false)
 
-	cut := func() (io.ReadCloser, int64, error) {
-		return io.NopCloser(bytes.NewReader(make([]byte, 1000))), 2000, nil // shorter than announced
+	cut := func() (io.ReadSeekCloser, int64, error) {
+		return closable{bytes.NewReader(make([]byte, 1000))}, 2000, nil // shorter than announced
 	}
 	a.library.archive = cut
 	send(a, snapMessage(1, 2, 7, 10))
@@ -180,7 +192,7 @@ func TestCutInTheMiddle(t *testing.T) {
 		t.Run(cut.name, func(t *testing.T) {
 			a, b := pair(t, nil)
 			staged := make(chan []byte, 1)
-			b.library.stage = readInto(staged)
+			b.library.stage = readInto(staged, a)
 			archive := newBlockingArchive(3 << 20)
 			a.library.archive = archive.open
 			send(a, snapMessage(1, 2, 7, 10))
@@ -201,7 +213,7 @@ func TestCutInTheMiddle(t *testing.T) {
 
 func TestOneSnapshotForEachReceiver(t *testing.T) {
 	a, b := pair(t, nil)
-	b.library.stage = readInto(make(chan []byte, 1))
+	b.library.stage = readInto(make(chan []byte, 1), a)
 	archive := newBlockingArchive(1000)
 	a.library.archive = archive.open
 	send(a, snapMessage(1, 2, 7, 10))
@@ -222,7 +234,13 @@ func TestNewerLeaderReplacesTransfer(t *testing.T) {
 	c.dial(t, b)
 	await(t, c.up, "connection")
 	staged := make(chan []byte, 2)
-	b.library.stage = readInto(staged)
+	b.library.stage = func(ctx context.Context, s *raftpb.Snapshot, fetch fetch) error {
+		sender := a
+		if s.GetMetadata().GetTerm() == 8 {
+			sender = c
+		}
+		return readInto(staged, sender)(ctx, s, fetch)
+	}
 	archive := newBlockingArchive(1000)
 	a.library.archive = archive.open
 	send(a, snapMessage(1, 2, 7, 10))

@@ -10,6 +10,7 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
 	"raftkv/rpc/peer/peerpb"
 )
@@ -30,14 +31,16 @@ type Transport struct {
 	// holdersSlots is full when as many questions are under way as may be.
 	holdersSlots chan struct{}
 	incoming     transferSlot
+	pace         *rate.Limiter // of all snapshots that are sent
 
 	// peers is replaced, never changed, under mu; Send reads it without.
 	peers atomic.Pointer[map[uint64]*remote]
 
 	mu struct {
 		sync.Mutex
-		closed  bool
-		inbound map[inboundKey]*inbound
+		closed   bool
+		inbound  map[inboundKey]*inbound
+		passages map[*passage]struct{}
 	}
 	// workers are all goroutines and calls; entered under mu.
 	workers sync.WaitGroup
@@ -56,7 +59,8 @@ type remote struct {
 	endpoint  *endpoint
 	urgent    *lane
 	bulk      *lane
-	streaming atomic.Bool // a snapshot is on its way to it
+	streaming atomic.Bool                             // a snapshot is on its way to it
+	abandon   atomic.Pointer[context.CancelCauseFunc] // ends that
 	snapshots snapshotCounters
 }
 
@@ -76,8 +80,18 @@ func New(opts Options) (*Transport, error) {
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.peers.Store(&map[uint64]*remote{})
 	t.mu.inbound = make(map[inboundKey]*inbound)
+	t.mu.passages = make(map[*passage]struct{})
+	limit := rate.Limit(opts.SnapshotRateBytes)
+	if opts.SnapshotRateBytes < 0 {
+		limit = rate.Inf
+	}
+	t.pace = rate.NewLimiter(limit, opts.ChunkBytes)
 	return t, nil
 }
+
+// SnapshotPace is the pace of the snapshots that are sent, for whoever sends
+// snapshots in another way.
+func (t *Transport) SnapshotPace() *rate.Limiter { return t.pace }
 
 // Register makes a gRPC server, best made with ServerOptions, serve our half.
 func (t *Transport) Register(s grpc.ServiceRegistrar) {
@@ -142,6 +156,9 @@ func (t *Transport) AddPeer(id uint64, urls []string) error {
 	if id == t.opts.MemberID {
 		return fmt.Errorf("add peer %x: that is this member", id)
 	}
+	if r := t.remote(id); r != nil && slices.Equal(r.urls, urls) {
+		return nil
+	}
 	endpoint, err := newEndpoint(&t.opts, id, urls)
 	if err != nil {
 		return fmt.Errorf("add peer %x: %w", id, err)
@@ -185,6 +202,9 @@ func (t *Transport) RemovePeer(id uint64) {
 		r.cancel()
 	}
 }
+
+// Peers returns the members that are dialled, in no order.
+func (t *Transport) Peers() []uint64 { return slices.Collect(maps.Keys(*t.peers.Load())) }
 
 func (t *Transport) newRemote(id uint64, urls []string, e *endpoint) (*remote, error) {
 	r := &remote{id: id, urls: urls, endpoint: e}

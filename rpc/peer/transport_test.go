@@ -299,7 +299,7 @@ func TestHoldersInFlightAreBounded(t *testing.T) {
 func TestCloseUnderLoad(t *testing.T) {
 	a, b := pair(t, nil)
 	b.holders = func(ctx context.Context, _ uint64) (int, int, error) { <-ctx.Done(); return 0, 0, nil }
-	a.library.archive = func() (r io.ReadCloser, n int64, err error) { return nil, 0, errors.New("no snapshot") }
+	a.library.archive = func() (r io.ReadSeekCloser, n int64, err error) { return nil, 0, errors.New("no snapshot") }
 	sending := make(chan struct{})
 	done := make(chan struct{})
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/membershippb"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -20,15 +21,21 @@ const (
 	Inspect
 	// Admin changes the cluster or the store as a whole.
 	Admin
+	// ReadLease and WriteLease name a lease: they read or write every key that
+	// is attached to it. ReadLeases reads those of all leases.
+	ReadLease
+	WriteLease
+	ReadLeases
 )
 
 // Operation is one thing a request wants to do.
 type Operation struct {
 	Access Access
-	// Key and RangeEnd have etcd's meaning; both empty for Inspect and Admin.
+	// Key and RangeEnd have etcd's meaning; both empty but for Read and Write.
 	Key, RangeEnd []byte
 	// Lease is the lease a Write attaches to its key, 0 for none. Attaching
 	// to a lease that also holds keys the user may not write must be refused.
+	// Of ReadLease and WriteLease it is the lease, which need not exist.
 	Lease int64
 }
 
@@ -74,12 +81,27 @@ func (g *Gate) authorizeRequest(id Identity, req proto.Message) error {
 	switch r := req.(type) {
 	case *pb.PutRequest:
 		return g.authorizePut(id, r)
+	case *pb.WatchCreateRequest:
+		return g.allow(id, Operation{Access: Read, Key: r.GetKey(), RangeEnd: r.GetRangeEnd()})
 	case *pb.RangeRequest:
 		return g.allow(id, Operation{Access: Read, Key: r.GetKey(), RangeEnd: r.GetRangeEnd()})
 	case *pb.DeleteRangeRequest:
 		return g.authorizeDelete(id, r)
 	case *pb.TxnRequest:
 		return g.authorizeTxn(id, r)
+	case *pb.LeaseGrantRequest:
+		return g.allow(id, Operation{Access: Inspect}) // any user may, as in etcd
+	case *pb.LeaseRevokeRequest:
+		return g.allow(id, Operation{Access: WriteLease, Lease: r.GetID()})
+	case *pb.LeaseKeepAliveRequest:
+		return g.allow(id, Operation{Access: WriteLease, Lease: r.GetID()})
+	case *pb.LeaseTimeToLiveRequest:
+		if !r.GetKeys() {
+			return g.allow(id, Operation{Access: Inspect})
+		}
+		return g.allow(id, Operation{Access: ReadLease, Lease: r.GetID()})
+	case *pb.LeaseLeasesRequest:
+		return g.allow(id, Operation{Access: ReadLeases})
 	case *pb.StatusRequest, *pb.MemberListRequest:
 		return g.allow(id, Operation{Access: Inspect})
 	case *pb.AlarmRequest:
@@ -87,7 +109,9 @@ func (g *Gate) authorizeRequest(id Identity, req proto.Message) error {
 			return g.allow(id, Operation{Access: Inspect})
 		}
 		return g.allow(id, Operation{Access: Admin})
-	case *pb.CompactionRequest, *pb.HashRequest, *pb.HashKVRequest, *pb.DefragmentRequest:
+	case *pb.CompactionRequest, *pb.HashRequest, *pb.HashKVRequest, *pb.DefragmentRequest, *pb.SnapshotRequest,
+		*pb.MemberAddRequest, *pb.MemberRemoveRequest, *pb.MemberUpdateRequest, *pb.MemberPromoteRequest, *pb.MoveLeaderRequest,
+		*pb.DowngradeRequest, *membershippb.DowngradeInfoSetRequest:
 		return g.allow(id, Operation{Access: Admin})
 	default:
 		return status.Errorf(codes.PermissionDenied, "raftkv: no authorisation rule for %T", req)

@@ -32,6 +32,11 @@
 //  6. A write that makes the store grow is proposed only if Config.Space has
 //     room for it; deletions and compactions always pass.
 //
-// A Gate has no goroutines; its methods may be called concurrently. Nothing
-// here is retried: a failure is the caller's answer.
+//  7. A client that demands a leader is refused where none is known, and its
+//     streams end, with etcd's error, once none was known for three election
+//     timeouts ([StreamGuard]).
+//
+// A Gate has no goroutines; its methods may be called concurrently. A
+// StreamGuard has one, StreamGuard.Run, which its caller owns. Nothing here is
+// retried: a failure is the caller's answer.
 package request

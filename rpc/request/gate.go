@@ -134,8 +134,7 @@ func (g *Gate) Admit(ctx context.Context, who Serves) error {
 	if v := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataClientAPIVersionKey); len(v) > 0 && !utf8.ValidString(v[0]) {
 		return rpctypes.ErrGRPCInvalidClientAPIVersion
 	}
-	need := metadata.ValueFromIncomingContext(ctx, rpctypes.MetadataRequireLeaderKey)
-	if len(need) > 0 && need[0] == rpctypes.MetadataHasLeader && g.backend.Leader() == 0 {
+	if demandsLeader(ctx) && g.backend.Leader() == 0 {
 		return rpctypes.ErrGRPCNoLeader
 	}
 	return nil

@@ -10,6 +10,9 @@ import (
 // keyOverhead is what etcd reckons a key takes beside itself and its value.
 const keyOverhead = 256
 
+// leaseOverhead is what it reckons a lease takes.
+const leaseOverhead = 64
+
 // room refuses a write that there is no room for.
 func (g *Gate) room(ctx context.Context, req proto.Message) error {
 	if g.cfg.Space == nil {
@@ -27,6 +30,8 @@ func growthOf(req proto.Message) int64 {
 	switch r := req.(type) {
 	case *pb.PutRequest:
 		return putGrowth(r)
+	case *pb.LeaseGrantRequest:
+		return leaseOverhead
 	case *pb.TxnRequest:
 		return max(branchGrowth(r.GetSuccess()), branchGrowth(r.GetFailure()))
 	}

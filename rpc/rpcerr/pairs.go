@@ -21,6 +21,9 @@ func nodePairs() []Pair {
 		// The command never left the queue, mostly for want of a leader.
 		{node.ErrNotApplied, rpctypes.ErrGRPCNoLeader},
 		{node.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+		{node.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
+		{node.ErrSuperseded, rpctypes.ErrGRPCLeaderChanged},
+		{node.ErrChangePending, own(codes.FailedPrecondition, "another change of the members is under way")},
 		{node.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 		{node.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 		{node.ErrStopped, rpctypes.ErrGRPCStopped},
@@ -38,6 +41,11 @@ func statePairs() []Pair {
 		{statemachine.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 		{statemachine.ErrValueTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 
+		{statemachine.ErrResponseTooLarge, own(codes.ResourceExhausted,
+			"response is larger than --max-response-bytes allows: read it in pages, with a limit, or by RangeStream")},
+		{statemachine.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+		{statemachine.ErrLeaseTTLTooLarge, rpctypes.ErrGRPCLeaseTTLTooLarge},
+
 		{statemachine.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 		{statemachine.ErrCorruptAlarm, rpctypes.ErrGRPCCorrupt},
 
@@ -47,6 +55,7 @@ func statePairs() []Pair {
 		{statemachine.ErrMemberNotLearner, rpctypes.ErrGRPCMemberNotLearner},
 		{statemachine.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
 
+		{statemachine.ErrMemberChangeRefused, own(codes.FailedPrecondition, "this change of the members is refused: it would leave no voting member, or is not one change")},
 		{statemachine.ErrOtherIncarnation, own(codes.FailedPrecondition, "member is known with another data directory")},
 		{statemachine.ErrNotYet, own(codes.FailedPrecondition, "cluster version does not allow this command yet")},
 		{statemachine.ErrSessionUnknown, own(codes.NotFound, "session not found")},

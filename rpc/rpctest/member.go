@@ -8,11 +8,13 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/rpc/etcdv3"
+	"raftkv/rpc/feed"
 	"raftkv/rpc/kvstream"
 	"raftkv/rpc/kvstream/kvpb"
 	"raftkv/rpc/web"
@@ -37,12 +39,20 @@ type Switches struct {
 	// BlockPropose and BlockReadIndex wait for the end of the context.
 	BlockPropose, BlockReadIndex bool
 	// Holders is the answer of Holders; HoldersErr its error.
+	// A rewrite waits for RewriteLetGo, unless it is nil, and then ends with
+	// RewriteErr.
+	RewriteLetGo              chan struct{}
+	RewriteErr                error
 	HoldersHave, HoldersTotal int
 	HoldersErr                error
 	// SweepErr is returned by AwaitSweep.
 	SweepErr error
-	Alarms   []*pb.AlarmMember
-	Errors   []string
+	// SaveErr is returned by SaveSnapshot, SavedReadErr in the middle of the file.
+	SaveErr, SavedReadErr error
+	Alarms                []*pb.AlarmMember
+	Errors                []string
+	// DowngradeTarget is what DowngradeTarget says.
+	DowngradeTarget string
 }
 
 // A Member is a backend of every service.
@@ -54,6 +64,9 @@ var (
 
 // Member is the fake. Use New.
 type Member struct {
+	// Source feeds watch streams; nil: they end at once.
+	Source feed.Source
+
 	mu struct {
 		sync.Mutex
 		switches   Switches
@@ -67,6 +80,9 @@ type Member struct {
 		holdersFor []uint64
 
 		sweepsAwaited []int64
+		savesOpen     int
+		changes       []string
+		leases        leases
 	}
 }
 
@@ -170,6 +186,25 @@ func (m *Member) applyLocked(c envelope.Command) (any, error) {
 			return nil, err
 		}
 		return m.compactLocked(r), nil
+	case envelope.KindDowngrade:
+		r := &membershippb.DowngradeInfoSetRequest{}
+		if err := proto.Unmarshal(c.Body, r); err != nil {
+			return nil, err
+		}
+		m.mu.switches.DowngradeTarget = r.GetVer()
+		return &pb.EmptyResponse{}, nil
+	case envelope.KindLeaseGrant:
+		r := &pb.LeaseGrantRequest{}
+		if err := proto.Unmarshal(c.Body, r); err != nil {
+			return nil, err
+		}
+		return m.grantLocked(r), nil
+	case envelope.KindLeaseRevoke:
+		r := &pb.LeaseRevokeRequest{}
+		if err := proto.Unmarshal(c.Body, r); err != nil {
+			return nil, err
+		}
+		return m.revokeLocked(r), nil
 	case envelope.KindAlarm:
 		r := &pb.AlarmRequest{}
 		if err := proto.Unmarshal(c.Body, r); err != nil {
@@ -363,6 +398,9 @@ func (m *Member) Members() []*pb.Member {
 	return []*pb.Member{{ID: ID, Name: "one", PeerURLs: []string{"http://localhost:2380"}, ClientURLs: []string{"http://localhost:2379"}}}
 }
 
+// DowngradeTarget is a switch, which a downgrade moves.
+func (m *Member) DowngradeTarget() string { return m.switches().DowngradeTarget }
+
 // Status describes the member.
 func (m *Member) Status() etcdv3.Status {
 	return etcdv3.Status{
@@ -388,6 +426,20 @@ func (m *Member) Holders(_ context.Context, index uint64) (have, total int, err 
 	return s.HoldersHave, s.HoldersTotal, s.HoldersErr
 }
 
+// Rewrite answers what the switches say, after it was let go.
+func (m *Member) Rewrite(ctx context.Context) error {
+	s := m.switches()
+	if s.RewriteLetGo == nil {
+		return s.RewriteErr
+	}
+	select {
+	case <-s.RewriteLetGo:
+		return s.RewriteErr
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Alarms is a switch.
 func (m *Member) Alarms() []*pb.AlarmMember { return m.switches().Alarms }
 
@@ -395,3 +447,23 @@ func (m *Member) Alarms() []*pb.AlarmMember { return m.switches().Alarms }
 func (m *Member) Versions() version.Versions {
 	return version.Versions{Server: "3.7.3", Cluster: "3.7.0", Storage: "3.7.0"}
 }
+
+// Watches returns Source.
+func (m *Member) Watches() feed.Source {
+	if m.Source == nil {
+		return stopped{}
+	}
+	return m.Source
+}
+
+// stopped is the source of a member that has stopped.
+type stopped struct{}
+
+func (stopped) Open() feed.Stream { return stopped{} }
+
+func (stopped) Create(context.Context, feed.Spec) error     { return feed.ErrStopped }
+func (stopped) Refuse(context.Context, string) error        { return feed.ErrStopped }
+func (stopped) Cancel(context.Context, int64) error         { return feed.ErrStopped }
+func (stopped) RequestProgress()                            {}
+func (stopped) Next(context.Context) (*feed.Message, error) { return nil, feed.ErrStopped }
+func (stopped) Close()                                      {}

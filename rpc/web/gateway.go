@@ -8,14 +8,18 @@ import (
 
 	gateway "github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
+	electiongw "go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb/gw"
+	lockgw "go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb/gw"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"raftkv/rpc/concurrency"
 	"raftkv/rpc/etcdv3"
+	"raftkv/rpc/inprocess"
 )
 
-// newGateway translates JSON to calls of the services, in process. Streams
-// (watch, lease keep-alive) do not work this way and answer 501.
-func newGateway(s *etcdv3.Services, requestBytesMax int64) (http.Handler, error) {
+// newGateway translates JSON to calls of the services, in process. Streams need
+// a client to go through.
+func newGateway(s *etcdv3.Services, c *concurrency.Services, requestBytesMax int64) (http.Handler, error) {
 	// As etcd: field names of the proto files, zero values left out.
 	mux := gateway.NewServeMux(gateway.WithMarshalerOption(gateway.MIMEWildcard, &gateway.HTTPBodyMarshaler{
 		Marshaler: &gateway.JSONPb{
@@ -29,9 +33,11 @@ func newGateway(s *etcdv3.Services, requestBytesMax int64) (http.Handler, error)
 		gw.RegisterKVHandlerServer(ctx, mux, s.KV),
 		gw.RegisterClusterHandlerServer(ctx, mux, s.Cluster),
 		gw.RegisterMaintenanceHandlerServer(ctx, mux, s.Maintenance),
-		gw.RegisterWatchHandlerServer(ctx, mux, s.Watch),
-		gw.RegisterLeaseHandlerServer(ctx, mux, s.Lease),
+		gw.RegisterWatchHandlerClient(ctx, mux, inprocess.WatchClient{Service: s.Watch}),
+		gw.RegisterLeaseHandlerClient(ctx, mux, inprocess.LeaseClient{Service: s.Lease}),
 		gw.RegisterAuthHandlerServer(ctx, mux, s.Auth),
+		lockgw.RegisterLockHandlerServer(ctx, mux, c.Lock),
+		electiongw.RegisterElectionHandlerClient(ctx, mux, inprocess.ElectionClient{Service: c.Election}),
 	)
 	if err != nil {
 		return nil, fmt.Errorf("web: registering the JSON gateway: %w", err)

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"raftkv/rpc/concurrency"
 	"raftkv/rpc/etcdv3"
 )
 
@@ -47,7 +48,9 @@ type Registry interface {
 type Config struct {
 	Backend  Backend
 	Services *etcdv3.Services
-	Registry Registry
+	// Concurrency are the lock and election services.
+	Concurrency *concurrency.Services
+	Registry    Registry
 	// RequestBytesMax bounds values. Default 1.5 MiB.
 	RequestBytesMax int64
 	// Timeout bounds a health check. Default 7 s.
@@ -80,6 +83,9 @@ func (c *Config) Validate() error {
 	if c.Services == nil {
 		faults = append(faults, errors.New("web: Services is missing"))
 	}
+	if c.Concurrency == nil {
+		faults = append(faults, errors.New("web: Concurrency is missing"))
+	}
 	if c.Registry == nil {
 		faults = append(faults, errors.New("web: Registry is missing"))
 	}
@@ -111,7 +117,7 @@ func NewHandler(cfg Config) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	gw, err := newGateway(cfg.Services, cfg.RequestBytesMax)
+	gw, err := newGateway(cfg.Services, cfg.Concurrency, cfg.RequestBytesMax)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"raftkv/node"
+	"raftkv/rpc/concurrency"
 	"raftkv/rpc/etcdv3"
 	"raftkv/rpc/request"
 	"raftkv/rpc/rpctest"
@@ -34,8 +35,9 @@ func newSite(t *testing.T, cfg request.Config) *site {
 	t.Helper()
 	m := rpctest.New()
 	g := rpctest.Gate(t, m, request.AllowAll{}, cfg)
+	services := etcdv3.New(g, m)
 	h, err := web.NewHandler(web.Config{
-		Backend: m, Services: etcdv3.New(g, m), Registry: prometheus.NewRegistry(),
+		Backend: m, Services: services, Concurrency: concurrency.New(services), Registry: prometheus.NewRegistry(),
 		RequestBytesMax: int64(g.Config().RequestBytesMax),
 	})
 	if err != nil {
@@ -185,7 +187,12 @@ func TestGateway(t *testing.T) {
 		"responses":[{"response_delete_range":{"header":{"revision":"3"},"deleted":"1"}}]}`)
 	s.expect("POST", "/v3/kv/put", `{"value":"YmFy"}`, 400, `{"code":3,"message":"etcdserver: key is not provided"}`)
 	s.expect("POST", "/v3/maintenance/alarm", `{}`, 200, `{"header":{`+header+`,"revision":"3"}}`)
-	s.expect("POST", "/v3/lease/grant", `{}`, 501, `{"code":12,"message":"method LeaseGrant not implemented"}`)
+	s.expect("POST", "/v3/lease/grant", `{"ID":"7","TTL":"1"}`, 200, `{"header":{`+header+`,"revision":"3"},"ID":"7","TTL":"2"}`)
+	s.expect("POST", "/v3/lease/grant", `{"ID":"7","TTL":"1"}`, 400, `{"code":9,"message":"etcdserver: lease already exists"}`)
+	s.expect("POST", "/v3/kv/lease/timetolive", `{"ID":"7"}`, 200, `{"header":{`+header+`,"revision":"3"},"ID":"7","TTL":"1","grantedTTL":"2"}`)
+	s.expect("POST", "/v3/lease/leases", `{}`, 200, `{"header":{`+header+`,"revision":"3"},"leases":[{"ID":"7"}]}`)
+	s.expect("POST", "/v3/lease/keepalive", `{"ID":"7"}`, 200, `{"result":{"header":{`+header+`,"revision":"3"},"ID":"7","TTL":"2"}}`)
+	s.expect("POST", "/v3/lease/revoke", `{"ID":"7"}`, 200, `{"header":{`+header+`,"revision":"3"}}`)
 	s.expect("POST", "/v3/nothing", `{}`, 404, `{"code":5,"message":"Not Found"}`)
 
 	if code, _, body := s.do("POST", "/v3/cluster/member/list", "{}"); code != 200 || !strings.Contains(body, `"name":"one"`) {
@@ -202,7 +209,7 @@ func TestGateway(t *testing.T) {
 
 func TestConfigReportsEverythingMissing(t *testing.T) {
 	_, err := web.NewHandler(web.Config{RequestBytesMax: -1, Timeout: -1})
-	for _, want := range []string{"Backend", "Services", "Registry", "RequestBytesMax", "Timeout"} {
+	for _, want := range []string{"Backend", "Services", "Concurrency", "Registry", "RequestBytesMax", "Timeout"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v does not mention %s", err, want)
 		}

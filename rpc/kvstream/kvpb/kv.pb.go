@@ -72,7 +72,7 @@ func (x StatusResponse_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StatusResponse_Role.Descriptor instead.
 func (StatusResponse_Role) EnumDescriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6, 0}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8, 0}
 }
 
 type WriteRequest struct {
@@ -465,6 +465,120 @@ func (x *WriteResponse) GetMembers() uint32 {
 	return 0
 }
 
+type RewriteRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewriteRequest) Reset() {
+	*x = RewriteRequest{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewriteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewriteRequest) ProtoMessage() {}
+
+func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewriteRequest.ProtoReflect.Descriptor instead.
+func (*RewriteRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{5}
+}
+
+// RewriteProgress comes about once a second. The last one has done set.
+type RewriteProgress struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId uint64                 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	MemberId  uint64                 `protobuf:"varint,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// Disk space of the state when the rewrite began, and now.
+	BeforeBytes   int64 `protobuf:"varint,3,opt,name=before_bytes,json=beforeBytes,proto3" json:"before_bytes,omitempty"`
+	NowBytes      int64 `protobuf:"varint,4,opt,name=now_bytes,json=nowBytes,proto3" json:"now_bytes,omitempty"`
+	Done          bool  `protobuf:"varint,5,opt,name=done,proto3" json:"done,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RewriteProgress) Reset() {
+	*x = RewriteProgress{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RewriteProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RewriteProgress) ProtoMessage() {}
+
+func (x *RewriteProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RewriteProgress.ProtoReflect.Descriptor instead.
+func (*RewriteProgress) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RewriteProgress) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *RewriteProgress) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *RewriteProgress) GetBeforeBytes() int64 {
+	if x != nil {
+		return x.BeforeBytes
+	}
+	return 0
+}
+
+func (x *RewriteProgress) GetNowBytes() int64 {
+	if x != nil {
+		return x.NowBytes
+	}
+	return 0
+}
+
+func (x *RewriteProgress) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -473,7 +587,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +599,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +612,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{5}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{7}
 }
 
 type StatusResponse struct {
@@ -509,22 +623,24 @@ type StatusResponse struct {
 	Role      StatusResponse_Role    `protobuf:"varint,4,opt,name=role,proto3,enum=raftkv.v1.StatusResponse_Role" json:"role,omitempty"`
 	Term      uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
 	// 0 while no leader is known.
-	LeaderId      uint64    `protobuf:"varint,6,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
-	FirstIndex    uint64    `protobuf:"varint,7,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
-	LastIndex     uint64    `protobuf:"varint,8,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
-	CommitIndex   uint64    `protobuf:"varint,9,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"`
-	AppliedIndex  uint64    `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	Revision      int64     `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
-	DbSizeBytes   int64     `protobuf:"varint,12,opt,name=db_size_bytes,json=dbSizeBytes,proto3" json:"db_size_bytes,omitempty"`
-	Version       string    `protobuf:"bytes,13,opt,name=version,proto3" json:"version,omitempty"`
-	Members       []*Member `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"`
+	LeaderId     uint64    `protobuf:"varint,6,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	FirstIndex   uint64    `protobuf:"varint,7,opt,name=first_index,json=firstIndex,proto3" json:"first_index,omitempty"`
+	LastIndex    uint64    `protobuf:"varint,8,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`
+	CommitIndex  uint64    `protobuf:"varint,9,opt,name=commit_index,json=commitIndex,proto3" json:"commit_index,omitempty"`
+	AppliedIndex uint64    `protobuf:"varint,10,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	Revision     int64     `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
+	DbSizeBytes  int64     `protobuf:"varint,12,opt,name=db_size_bytes,json=dbSizeBytes,proto3" json:"db_size_bytes,omitempty"`
+	Version      string    `protobuf:"bytes,13,opt,name=version,proto3" json:"version,omitempty"`
+	Members      []*Member `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"`
+	// Snapshots on their way from or to this member now.
+	Snapshots     []*SnapshotTransfer `protobuf:"bytes,15,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -536,7 +652,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -549,7 +665,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *StatusResponse) GetClusterId() uint64 {
@@ -650,6 +766,119 @@ func (x *StatusResponse) GetMembers() []*Member {
 	return nil
 }
 
+func (x *StatusResponse) GetSnapshots() []*SnapshotTransfer {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+// SnapshotTransfer is a snapshot on its way between two members.
+type SnapshotTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other member.
+	MemberId   uint64 `protobuf:"varint,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	MemberName string `protobuf:"bytes,2,opt,name=member_name,json=memberName,proto3" json:"member_name,omitempty"`
+	// True: this member sends it; false: this member receives it.
+	Sending bool `protobuf:"varint,3,opt,name=sending,proto3" json:"sending,omitempty"`
+	// Raft index of the snapshot.
+	Index uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// Bytes that the receiver has, with those it had before this transfer.
+	DoneBytes      uint64 `protobuf:"varint,5,opt,name=done_bytes,json=doneBytes,proto3" json:"done_bytes,omitempty"`
+	TotalBytes     uint64 `protobuf:"varint,6,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	BytesPerSecond uint64 `protobuf:"varint,7,opt,name=bytes_per_second,json=bytesPerSecond,proto3" json:"bytes_per_second,omitempty"`
+	// Time left at that rate; 0 while it cannot be told.
+	LeftMs        uint64 `protobuf:"varint,8,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotTransfer) Reset() {
+	*x = SnapshotTransfer{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotTransfer) ProtoMessage() {}
+
+func (x *SnapshotTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotTransfer.ProtoReflect.Descriptor instead.
+func (*SnapshotTransfer) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SnapshotTransfer) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *SnapshotTransfer) GetMemberName() string {
+	if x != nil {
+		return x.MemberName
+	}
+	return ""
+}
+
+func (x *SnapshotTransfer) GetSending() bool {
+	if x != nil {
+		return x.Sending
+	}
+	return false
+}
+
+func (x *SnapshotTransfer) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *SnapshotTransfer) GetDoneBytes() uint64 {
+	if x != nil {
+		return x.DoneBytes
+	}
+	return 0
+}
+
+func (x *SnapshotTransfer) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *SnapshotTransfer) GetBytesPerSecond() uint64 {
+	if x != nil {
+		return x.BytesPerSecond
+	}
+	return 0
+}
+
+func (x *SnapshotTransfer) GetLeftMs() uint64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -663,7 +892,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -675,7 +904,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -688,7 +917,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{7}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Member) GetId() uint64 {
@@ -726,6 +955,216 @@ func (x *Member) GetLearner() bool {
 	return false
 }
 
+type JoinRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Cluster that the node's data directory belongs to.
+	ClusterId uint64 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// Chosen by the node, at random, once in the life of its data directory.
+	MemberId      uint64   `protobuf:"varint,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	Name          string   `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	PeerUrls      []string `protobuf:"bytes,4,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinRequest) Reset() {
+	*x = JoinRequest{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinRequest) ProtoMessage() {}
+
+func (x *JoinRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
+func (*JoinRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *JoinRequest) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *JoinRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *JoinRequest) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+type JoinResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *JoinResponse) Reset() {
+	*x = JoinResponse{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *JoinResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*JoinResponse) ProtoMessage() {}
+
+func (x *JoinResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
+func (*JoinResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *JoinResponse) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type RemoveMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MemberId      uint64                 `protobuf:"varint,1,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RemoveMemberRequest) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *RemoveMemberRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+type RemoveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Members       []*Member              `protobuf:"bytes,1,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberResponse) Reset() {
+	*x = RemoveMemberResponse{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberResponse) ProtoMessage() {}
+
+func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RemoveMemberResponse) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
 var File_rpc_kvstream_kvpb_kv_proto protoreflect.FileDescriptor
 
 const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
@@ -758,8 +1197,16 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\adeleted\x18\x06 \x01(\x03R\adeleted\x12\x16\n" +
 	"\x06length\x18\a \x01(\x03R\x06length\x12\x18\n" +
 	"\aholders\x18\b \x01(\rR\aholders\x12\x18\n" +
-	"\amembers\x18\t \x01(\rR\amembers\"\x0f\n" +
-	"\rStatusRequest\"\x92\x04\n" +
+	"\amembers\x18\t \x01(\rR\amembers\"\x10\n" +
+	"\x0eRewriteRequest\"\xa1\x01\n" +
+	"\x0fRewriteProgress\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\x04R\bmemberId\x12!\n" +
+	"\fbefore_bytes\x18\x03 \x01(\x03R\vbeforeBytes\x12\x1b\n" +
+	"\tnow_bytes\x18\x04 \x01(\x03R\bnowBytes\x12\x12\n" +
+	"\x04done\x18\x05 \x01(\bR\x04done\"\x0f\n" +
+	"\rStatusRequest\"\xcd\x04\n" +
 	"\x0eStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
@@ -778,23 +1225,52 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\brevision\x18\v \x01(\x03R\brevision\x12\"\n" +
 	"\rdb_size_bytes\x18\f \x01(\x03R\vdbSizeBytes\x12\x18\n" +
 	"\aversion\x18\r \x01(\tR\aversion\x12+\n" +
-	"\amembers\x18\x0e \x03(\v2\x11.raftkv.v1.MemberR\amembers\"<\n" +
+	"\amembers\x18\x0e \x03(\v2\x11.raftkv.v1.MemberR\amembers\x129\n" +
+	"\tsnapshots\x18\x0f \x03(\v2\x1b.raftkv.v1.SnapshotTransferR\tsnapshots\"<\n" +
 	"\x04Role\x12\f\n" +
 	"\bFOLLOWER\x10\x00\x12\r\n" +
 	"\tCANDIDATE\x10\x01\x12\n" +
 	"\n" +
 	"\x06LEADER\x10\x02\x12\v\n" +
-	"\aLEARNER\x10\x03\"\x84\x01\n" +
+	"\aLEARNER\x10\x03\"\x83\x02\n" +
+	"\x10SnapshotTransfer\x12\x1b\n" +
+	"\tmember_id\x18\x01 \x01(\x04R\bmemberId\x12\x1f\n" +
+	"\vmember_name\x18\x02 \x01(\tR\n" +
+	"memberName\x12\x18\n" +
+	"\asending\x18\x03 \x01(\bR\asending\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x1d\n" +
+	"\n" +
+	"done_bytes\x18\x05 \x01(\x04R\tdoneBytes\x12\x1f\n" +
+	"\vtotal_bytes\x18\x06 \x01(\x04R\n" +
+	"totalBytes\x12(\n" +
+	"\x10bytes_per_second\x18\a \x01(\x04R\x0ebytesPerSecond\x12\x17\n" +
+	"\aleft_ms\x18\b \x01(\x04R\x06leftMs\"\x84\x01\n" +
 	"\x06Member\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
 	"\tpeer_urls\x18\x03 \x03(\tR\bpeerUrls\x12\x1f\n" +
 	"\vclient_urls\x18\x04 \x03(\tR\n" +
 	"clientUrls\x12\x18\n" +
-	"\alearner\x18\x05 \x01(\bR\alearner2\x83\x01\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\"z\n" +
+	"\vJoinRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\x04R\bmemberId\x12\x12\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n" +
+	"\tpeer_urls\x18\x04 \x03(\tR\bpeerUrls\";\n" +
+	"\fJoinResponse\x12+\n" +
+	"\amembers\x18\x01 \x03(\v2\x11.raftkv.v1.MemberR\amembers\"H\n" +
+	"\x13RemoveMemberRequest\x12\x1b\n" +
+	"\tmember_id\x18\x01 \x01(\x04R\bmemberId\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\"C\n" +
+	"\x14RemoveMemberResponse\x12+\n" +
+	"\amembers\x18\x01 \x03(\v2\x11.raftkv.v1.MemberR\amembers2\xd1\x02\n" +
 	"\x06Native\x12:\n" +
 	"\x05Write\x12\x17.raftkv.v1.WriteRequest\x1a\x18.raftkv.v1.WriteResponse\x12=\n" +
-	"\x06Status\x12\x18.raftkv.v1.StatusRequest\x1a\x19.raftkv.v1.StatusResponseB\x1aZ\x18raftkv/rpc/kvstream/kvpbb\x06proto3"
+	"\x06Status\x12\x18.raftkv.v1.StatusRequest\x1a\x19.raftkv.v1.StatusResponse\x12B\n" +
+	"\aRewrite\x12\x19.raftkv.v1.RewriteRequest\x1a\x1a.raftkv.v1.RewriteProgress0\x01\x127\n" +
+	"\x04Join\x12\x16.raftkv.v1.JoinRequest\x1a\x17.raftkv.v1.JoinResponse\x12O\n" +
+	"\fRemoveMember\x12\x1e.raftkv.v1.RemoveMemberRequest\x1a\x1f.raftkv.v1.RemoveMemberResponseB\x1aZ\x18raftkv/rpc/kvstream/kvpbb\x06proto3"
 
 var (
 	file_rpc_kvstream_kvpb_kv_proto_rawDescOnce sync.Once
@@ -809,33 +1285,49 @@ func file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_kvstream_kvpb_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_kvstream_kvpb_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_rpc_kvstream_kvpb_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_rpc_kvstream_kvpb_kv_proto_goTypes = []any{
-	(StatusResponse_Role)(0), // 0: raftkv.v1.StatusResponse.Role
-	(*WriteRequest)(nil),     // 1: raftkv.v1.WriteRequest
-	(*Put)(nil),              // 2: raftkv.v1.Put
-	(*Append)(nil),           // 3: raftkv.v1.Append
-	(*Delete)(nil),           // 4: raftkv.v1.Delete
-	(*WriteResponse)(nil),    // 5: raftkv.v1.WriteResponse
-	(*StatusRequest)(nil),    // 6: raftkv.v1.StatusRequest
-	(*StatusResponse)(nil),   // 7: raftkv.v1.StatusResponse
-	(*Member)(nil),           // 8: raftkv.v1.Member
+	(StatusResponse_Role)(0),     // 0: raftkv.v1.StatusResponse.Role
+	(*WriteRequest)(nil),         // 1: raftkv.v1.WriteRequest
+	(*Put)(nil),                  // 2: raftkv.v1.Put
+	(*Append)(nil),               // 3: raftkv.v1.Append
+	(*Delete)(nil),               // 4: raftkv.v1.Delete
+	(*WriteResponse)(nil),        // 5: raftkv.v1.WriteResponse
+	(*RewriteRequest)(nil),       // 6: raftkv.v1.RewriteRequest
+	(*RewriteProgress)(nil),      // 7: raftkv.v1.RewriteProgress
+	(*StatusRequest)(nil),        // 8: raftkv.v1.StatusRequest
+	(*StatusResponse)(nil),       // 9: raftkv.v1.StatusResponse
+	(*SnapshotTransfer)(nil),     // 10: raftkv.v1.SnapshotTransfer
+	(*Member)(nil),               // 11: raftkv.v1.Member
+	(*JoinRequest)(nil),          // 12: raftkv.v1.JoinRequest
+	(*JoinResponse)(nil),         // 13: raftkv.v1.JoinResponse
+	(*RemoveMemberRequest)(nil),  // 14: raftkv.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil), // 15: raftkv.v1.RemoveMemberResponse
 }
 var file_rpc_kvstream_kvpb_kv_proto_depIdxs = []int32{
-	2, // 0: raftkv.v1.WriteRequest.put:type_name -> raftkv.v1.Put
-	3, // 1: raftkv.v1.WriteRequest.append:type_name -> raftkv.v1.Append
-	4, // 2: raftkv.v1.WriteRequest.delete:type_name -> raftkv.v1.Delete
-	0, // 3: raftkv.v1.StatusResponse.role:type_name -> raftkv.v1.StatusResponse.Role
-	8, // 4: raftkv.v1.StatusResponse.members:type_name -> raftkv.v1.Member
-	1, // 5: raftkv.v1.Native.Write:input_type -> raftkv.v1.WriteRequest
-	6, // 6: raftkv.v1.Native.Status:input_type -> raftkv.v1.StatusRequest
-	5, // 7: raftkv.v1.Native.Write:output_type -> raftkv.v1.WriteResponse
-	7, // 8: raftkv.v1.Native.Status:output_type -> raftkv.v1.StatusResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	2,  // 0: raftkv.v1.WriteRequest.put:type_name -> raftkv.v1.Put
+	3,  // 1: raftkv.v1.WriteRequest.append:type_name -> raftkv.v1.Append
+	4,  // 2: raftkv.v1.WriteRequest.delete:type_name -> raftkv.v1.Delete
+	0,  // 3: raftkv.v1.StatusResponse.role:type_name -> raftkv.v1.StatusResponse.Role
+	11, // 4: raftkv.v1.StatusResponse.members:type_name -> raftkv.v1.Member
+	10, // 5: raftkv.v1.StatusResponse.snapshots:type_name -> raftkv.v1.SnapshotTransfer
+	11, // 6: raftkv.v1.JoinResponse.members:type_name -> raftkv.v1.Member
+	11, // 7: raftkv.v1.RemoveMemberResponse.members:type_name -> raftkv.v1.Member
+	1,  // 8: raftkv.v1.Native.Write:input_type -> raftkv.v1.WriteRequest
+	8,  // 9: raftkv.v1.Native.Status:input_type -> raftkv.v1.StatusRequest
+	6,  // 10: raftkv.v1.Native.Rewrite:input_type -> raftkv.v1.RewriteRequest
+	12, // 11: raftkv.v1.Native.Join:input_type -> raftkv.v1.JoinRequest
+	14, // 12: raftkv.v1.Native.RemoveMember:input_type -> raftkv.v1.RemoveMemberRequest
+	5,  // 13: raftkv.v1.Native.Write:output_type -> raftkv.v1.WriteResponse
+	9,  // 14: raftkv.v1.Native.Status:output_type -> raftkv.v1.StatusResponse
+	7,  // 15: raftkv.v1.Native.Rewrite:output_type -> raftkv.v1.RewriteProgress
+	13, // 16: raftkv.v1.Native.Join:output_type -> raftkv.v1.JoinResponse
+	15, // 17: raftkv.v1.Native.RemoveMember:output_type -> raftkv.v1.RemoveMemberResponse
+	13, // [13:18] is the sub-list for method output_type
+	8,  // [8:13] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_rpc_kvstream_kvpb_kv_proto_init() }
@@ -854,7 +1346,7 @@ func file_rpc_kvstream_kvpb_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_kvstream_kvpb_kv_proto_rawDesc), len(file_rpc_kvstream_kvpb_kv_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,8 +21,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Native_Write_FullMethodName  = "/raftkv.v1.Native/Write"
-	Native_Status_FullMethodName = "/raftkv.v1.Native/Status"
+	Native_Write_FullMethodName        = "/raftkv.v1.Native/Write"
+	Native_Status_FullMethodName       = "/raftkv.v1.Native/Status"
+	Native_Rewrite_FullMethodName      = "/raftkv.v1.Native/Rewrite"
+	Native_Join_FullMethodName         = "/raftkv.v1.Native/Join"
+	Native_RemoveMember_FullMethodName = "/raftkv.v1.Native/RemoveMember"
 )
 
 // NativeClient is the client API for Native service.
@@ -34,6 +37,16 @@ type NativeClient interface {
 	Write(ctx context.Context, in *WriteRequest, opts ...grpc.CallOption) (*WriteResponse, error)
 	// Status describes the member that answers. It needs no quorum.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Rewrite writes the files of the member that answers anew, without what was
+	// deleted and compacted away, and reports how far it is until it is done. It
+	// needs no quorum, and everything may run beside it. It ends with the call.
+	Rewrite(ctx context.Context, in *RewriteRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RewriteProgress], error)
+	// Join adds a node to the cluster, as a learner. Asked again for the same
+	// member id it answers the same.
+	Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error)
+	// RemoveMember removes a member; by force also where the rest would have no
+	// majority. The last voter cannot be removed.
+	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
 }
 
 type nativeClient struct {
@@ -64,6 +77,45 @@ func (c *nativeClient) Status(ctx context.Context, in *StatusRequest, opts ...gr
 	return out, nil
 }
 
+func (c *nativeClient) Rewrite(ctx context.Context, in *RewriteRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[RewriteProgress], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Native_ServiceDesc.Streams[0], Native_Rewrite_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[RewriteRequest, RewriteProgress]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Native_RewriteClient = grpc.ServerStreamingClient[RewriteProgress]
+
+func (c *nativeClient) Join(ctx context.Context, in *JoinRequest, opts ...grpc.CallOption) (*JoinResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(JoinResponse)
+	err := c.cc.Invoke(ctx, Native_Join_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nativeClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveMemberResponse)
+	err := c.cc.Invoke(ctx, Native_RemoveMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NativeServer is the server API for Native service.
 // All implementations must embed UnimplementedNativeServer
 // for forward compatibility.
@@ -73,6 +125,16 @@ type NativeServer interface {
 	Write(context.Context, *WriteRequest) (*WriteResponse, error)
 	// Status describes the member that answers. It needs no quorum.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Rewrite writes the files of the member that answers anew, without what was
+	// deleted and compacted away, and reports how far it is until it is done. It
+	// needs no quorum, and everything may run beside it. It ends with the call.
+	Rewrite(*RewriteRequest, grpc.ServerStreamingServer[RewriteProgress]) error
+	// Join adds a node to the cluster, as a learner. Asked again for the same
+	// member id it answers the same.
+	Join(context.Context, *JoinRequest) (*JoinResponse, error)
+	// RemoveMember removes a member; by force also where the rest would have no
+	// majority. The last voter cannot be removed.
+	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
 	mustEmbedUnimplementedNativeServer()
 }
 
@@ -88,6 +150,15 @@ func (UnimplementedNativeServer) Write(context.Context, *WriteRequest) (*WriteRe
 }
 func (UnimplementedNativeServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedNativeServer) Rewrite(*RewriteRequest, grpc.ServerStreamingServer[RewriteProgress]) error {
+	return status.Error(codes.Unimplemented, "method Rewrite not implemented")
+}
+func (UnimplementedNativeServer) Join(context.Context, *JoinRequest) (*JoinResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Join not implemented")
+}
+func (UnimplementedNativeServer) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
 }
 func (UnimplementedNativeServer) mustEmbedUnimplementedNativeServer() {}
 func (UnimplementedNativeServer) testEmbeddedByValue()                {}
@@ -146,6 +217,53 @@ func _Native_Status_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Native_Rewrite_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(RewriteRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(NativeServer).Rewrite(m, &grpc.GenericServerStream[RewriteRequest, RewriteProgress]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Native_RewriteServer = grpc.ServerStreamingServer[RewriteProgress]
+
+func _Native_Join_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(JoinRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NativeServer).Join(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Native_Join_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NativeServer).Join(ctx, req.(*JoinRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Native_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NativeServer).RemoveMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Native_RemoveMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NativeServer).RemoveMember(ctx, req.(*RemoveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Native_ServiceDesc is the grpc.ServiceDesc for Native service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -161,7 +279,21 @@ var Native_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Status",
 			Handler:    _Native_Status_Handler,
 		},
+		{
+			MethodName: "Join",
+			Handler:    _Native_Join_Handler,
+		},
+		{
+			MethodName: "RemoveMember",
+			Handler:    _Native_RemoveMember_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Rewrite",
+			Handler:       _Native_Rewrite_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "rpc/kvstream/kvpb/kv.proto",
 }

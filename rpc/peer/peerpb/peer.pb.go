@@ -95,6 +95,8 @@ const (
 	Reason_REASON_INCARNATION Reason = 6
 	// The receiver cannot tell now; try again.
 	Reason_REASON_UNAVAILABLE Reason = 7
+	// The member's data directory is older than one it has run on before.
+	Reason_REASON_OLD_DIRECTORY Reason = 8
 )
 
 // Enum value maps for Reason.
@@ -108,6 +110,7 @@ var (
 		5: "REASON_REMOVED",
 		6: "REASON_INCARNATION",
 		7: "REASON_UNAVAILABLE",
+		8: "REASON_OLD_DIRECTORY",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":    0,
@@ -118,6 +121,7 @@ var (
 		"REASON_REMOVED":        5,
 		"REASON_INCARNATION":    6,
 		"REASON_UNAVAILABLE":    7,
+		"REASON_OLD_DIRECTORY":  8,
 	}
 )
 
@@ -148,6 +152,116 @@ func (Reason) EnumDescriptor() ([]byte, []int) {
 	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{1}
 }
 
+type MemberChange_Kind int32
+
+const (
+	MemberChange_KIND_UNSPECIFIED MemberChange_Kind = 0
+	MemberChange_KIND_ADD         MemberChange_Kind = 1
+	MemberChange_KIND_ADD_LEARNER MemberChange_Kind = 2
+	MemberChange_KIND_PROMOTE     MemberChange_Kind = 3
+	MemberChange_KIND_REMOVE      MemberChange_Kind = 4
+	MemberChange_KIND_UPDATE      MemberChange_Kind = 5
+)
+
+// Enum value maps for MemberChange_Kind.
+var (
+	MemberChange_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_ADD",
+		2: "KIND_ADD_LEARNER",
+		3: "KIND_PROMOTE",
+		4: "KIND_REMOVE",
+		5: "KIND_UPDATE",
+	}
+	MemberChange_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_ADD":         1,
+		"KIND_ADD_LEARNER": 2,
+		"KIND_PROMOTE":     3,
+		"KIND_REMOVE":      4,
+		"KIND_UPDATE":      5,
+	}
+)
+
+func (x MemberChange_Kind) Enum() *MemberChange_Kind {
+	p := new(MemberChange_Kind)
+	*p = x
+	return p
+}
+
+func (x MemberChange_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MemberChange_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_rpc_peer_peerpb_peer_proto_enumTypes[2].Descriptor()
+}
+
+func (MemberChange_Kind) Type() protoreflect.EnumType {
+	return &file_rpc_peer_peerpb_peer_proto_enumTypes[2]
+}
+
+func (x MemberChange_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MemberChange_Kind.Descriptor instead.
+func (MemberChange_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{15, 0}
+}
+
+type LeaseAnswer_State int32
+
+const (
+	// There is no such lease.
+	LeaseAnswer_STATE_UNKNOWN LeaseAnswer_State = 0
+	// It was renewed, or this is what is left of it.
+	LeaseAnswer_STATE_LIVE LeaseAnswer_State = 1
+	// It is over and will be revoked; ask again.
+	LeaseAnswer_STATE_EXPIRING LeaseAnswer_State = 2
+)
+
+// Enum value maps for LeaseAnswer_State.
+var (
+	LeaseAnswer_State_name = map[int32]string{
+		0: "STATE_UNKNOWN",
+		1: "STATE_LIVE",
+		2: "STATE_EXPIRING",
+	}
+	LeaseAnswer_State_value = map[string]int32{
+		"STATE_UNKNOWN":  0,
+		"STATE_LIVE":     1,
+		"STATE_EXPIRING": 2,
+	}
+)
+
+func (x LeaseAnswer_State) Enum() *LeaseAnswer_State {
+	p := new(LeaseAnswer_State)
+	*p = x
+	return p
+}
+
+func (x LeaseAnswer_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LeaseAnswer_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_rpc_peer_peerpb_peer_proto_enumTypes[3].Descriptor()
+}
+
+func (LeaseAnswer_State) Type() protoreflect.EnumType {
+	return &file_rpc_peer_peerpb_peer_proto_enumTypes[3]
+}
+
+func (x LeaseAnswer_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LeaseAnswer_State.Descriptor instead.
+func (LeaseAnswer_State) EnumDescriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{23, 0}
+}
+
 // Hello says who speaks, and to whom.
 type Hello struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -158,8 +272,11 @@ type Hello struct {
 	From           uint64 `protobuf:"fixed64,4,opt,name=from,proto3" json:"from,omitempty"`
 	To             uint64 `protobuf:"fixed64,5,opt,name=to,proto3" json:"to,omitempty"`
 	// Random number of the speaker's data directory.
-	Incarnation   uint64 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Lane          Lane   `protobuf:"varint,7,opt,name=lane,proto3,enum=raftkv.peer.v1.Lane" json:"lane,omitempty"`
+	Incarnation uint64 `protobuf:"fixed64,6,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Lane        Lane   `protobuf:"varint,7,opt,name=lane,proto3,enum=raftkv.peer.v1.Lane" json:"lane,omitempty"`
+	// Number of this start of the speaker's data directory; it only rises. 0: the
+	// speaker does not say.
+	Boot          uint64 `protobuf:"varint,8,opt,name=boot,proto3" json:"boot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,6 +358,13 @@ func (x *Hello) GetLane() Lane {
 		return x.Lane
 	}
 	return Lane_LANE_UNSPECIFIED
+}
+
+func (x *Hello) GetBoot() uint64 {
+	if x != nil {
+		return x.Boot
+	}
+	return 0
 }
 
 type Refusal struct {
@@ -443,7 +567,7 @@ type SnapshotPart struct {
 	// Types that are valid to be assigned to Part:
 	//
 	//	*SnapshotPart_Header
-	//	*SnapshotPart_Data
+	//	*SnapshotPart_Chunk
 	Part          isSnapshotPart_Part `protobuf_oneof:"part"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -495,10 +619,10 @@ func (x *SnapshotPart) GetHeader() *SnapshotHeader {
 	return nil
 }
 
-func (x *SnapshotPart) GetData() []byte {
+func (x *SnapshotPart) GetChunk() *SnapshotChunk {
 	if x != nil {
-		if x, ok := x.Part.(*SnapshotPart_Data); ok {
-			return x.Data
+		if x, ok := x.Part.(*SnapshotPart_Chunk); ok {
+			return x.Chunk
 		}
 	}
 	return nil
@@ -512,14 +636,67 @@ type SnapshotPart_Header struct {
 	Header *SnapshotHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
 }
 
-type SnapshotPart_Data struct {
-	// The next bytes of the archive, without gaps.
-	Data []byte `protobuf:"bytes,2,opt,name=data,proto3,oneof"`
+type SnapshotPart_Chunk struct {
+	// The next bytes of what was asked for last.
+	Chunk *SnapshotChunk `protobuf:"bytes,3,opt,name=chunk,proto3,oneof"`
 }
 
 func (*SnapshotPart_Header) isSnapshotPart_Part() {}
 
-func (*SnapshotPart_Data) isSnapshotPart_Part() {}
+func (*SnapshotPart_Chunk) isSnapshotPart_Part() {}
+
+type SnapshotChunk struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Data  []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// CRC-32C of data.
+	Checksum      uint32 `protobuf:"fixed32,2,opt,name=checksum,proto3" json:"checksum,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotChunk) Reset() {
+	*x = SnapshotChunk{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotChunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotChunk) ProtoMessage() {}
+
+func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
+func (*SnapshotChunk) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SnapshotChunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *SnapshotChunk) GetChecksum() uint32 {
+	if x != nil {
+		return x.Checksum
+	}
+	return 0
+}
 
 type SnapshotHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -533,7 +710,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +722,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +735,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SnapshotHeader) GetHello() *Hello {
@@ -590,14 +767,18 @@ type SnapshotAnswer struct {
 	//	*SnapshotAnswer_Refusal
 	//	*SnapshotAnswer_Failure
 	//	*SnapshotAnswer_Done
-	Answer        isSnapshotAnswer_Answer `protobuf_oneof:"answer"`
+	//	*SnapshotAnswer_Want
+	Answer isSnapshotAnswer_Answer `protobuf_oneof:"answer"`
+	// With a failure: the data came as it was sent, and is not what the snapshot
+	// promised. The sender should offer another snapshot.
+	Damaged       bool `protobuf:"varint,6,opt,name=damaged,proto3" json:"damaged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotAnswer) Reset() {
 	*x = SnapshotAnswer{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -609,7 +790,7 @@ func (x *SnapshotAnswer) String() string {
 func (*SnapshotAnswer) ProtoMessage() {}
 
 func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -622,7 +803,7 @@ func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotAnswer.ProtoReflect.Descriptor instead.
 func (*SnapshotAnswer) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SnapshotAnswer) GetAnswer() isSnapshotAnswer_Answer {
@@ -668,6 +849,22 @@ func (x *SnapshotAnswer) GetDone() *SnapshotDone {
 	return nil
 }
 
+func (x *SnapshotAnswer) GetWant() *SnapshotWant {
+	if x != nil {
+		if x, ok := x.Answer.(*SnapshotAnswer_Want); ok {
+			return x.Want
+		}
+	}
+	return nil
+}
+
+func (x *SnapshotAnswer) GetDamaged() bool {
+	if x != nil {
+		return x.Damaged
+	}
+	return false
+}
+
 type isSnapshotAnswer_Answer interface {
 	isSnapshotAnswer_Answer()
 }
@@ -690,6 +887,10 @@ type SnapshotAnswer_Done struct {
 	Done *SnapshotDone `protobuf:"bytes,4,opt,name=done,proto3,oneof"`
 }
 
+type SnapshotAnswer_Want struct {
+	Want *SnapshotWant `protobuf:"bytes,5,opt,name=want,proto3,oneof"`
+}
+
 func (*SnapshotAnswer_Hello) isSnapshotAnswer_Answer() {}
 
 func (*SnapshotAnswer_Refusal) isSnapshotAnswer_Answer() {}
@@ -697,6 +898,115 @@ func (*SnapshotAnswer_Refusal) isSnapshotAnswer_Answer() {}
 func (*SnapshotAnswer_Failure) isSnapshotAnswer_Answer() {}
 
 func (*SnapshotAnswer_Done) isSnapshotAnswer_Answer() {}
+
+func (*SnapshotAnswer_Want) isSnapshotAnswer_Answer() {}
+
+// SnapshotWant asks for parts of the archive, to be sent one behind the other.
+// The receiver asks again only when it has got all of them.
+type SnapshotWant struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Ranges []*ByteRange           `protobuf:"bytes,1,rep,name=ranges,proto3" json:"ranges,omitempty"`
+	// All that the receiver lacks, these ranges included; 0: it does not know yet.
+	RemainingBytes uint64 `protobuf:"varint,2,opt,name=remaining_bytes,json=remainingBytes,proto3" json:"remaining_bytes,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SnapshotWant) Reset() {
+	*x = SnapshotWant{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotWant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotWant) ProtoMessage() {}
+
+func (x *SnapshotWant) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotWant.ProtoReflect.Descriptor instead.
+func (*SnapshotWant) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SnapshotWant) GetRanges() []*ByteRange {
+	if x != nil {
+		return x.Ranges
+	}
+	return nil
+}
+
+func (x *SnapshotWant) GetRemainingBytes() uint64 {
+	if x != nil {
+		return x.RemainingBytes
+	}
+	return 0
+}
+
+type ByteRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Offset        uint64                 `protobuf:"varint,1,opt,name=offset,proto3" json:"offset,omitempty"`
+	Length        uint64                 `protobuf:"varint,2,opt,name=length,proto3" json:"length,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ByteRange) Reset() {
+	*x = ByteRange{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ByteRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ByteRange) ProtoMessage() {}
+
+func (x *ByteRange) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ByteRange.ProtoReflect.Descriptor instead.
+func (*ByteRange) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ByteRange) GetOffset() uint64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
+func (x *ByteRange) GetLength() uint64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
 
 type SnapshotDone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -706,7 +1016,7 @@ type SnapshotDone struct {
 
 func (x *SnapshotDone) Reset() {
 	*x = SnapshotDone{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +1028,7 @@ func (x *SnapshotDone) String() string {
 func (*SnapshotDone) ProtoMessage() {}
 
 func (x *SnapshotDone) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +1041,7 @@ func (x *SnapshotDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotDone.ProtoReflect.Descriptor instead.
 func (*SnapshotDone) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 type ConfirmRequest struct {
@@ -743,7 +1053,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +1065,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +1078,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConfirmRequest) GetHello() *Hello {
@@ -789,7 +1099,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +1111,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +1124,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConfirmResponse) GetAnswer() *Answer {
@@ -841,7 +1151,7 @@ type HoldersRequest struct {
 
 func (x *HoldersRequest) Reset() {
 	*x = HoldersRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +1163,7 @@ func (x *HoldersRequest) String() string {
 func (*HoldersRequest) ProtoMessage() {}
 
 func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +1176,7 @@ func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersRequest.ProtoReflect.Descriptor instead.
 func (*HoldersRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HoldersRequest) GetHello() *Hello {
@@ -894,7 +1204,7 @@ type HoldersResponse struct {
 
 func (x *HoldersResponse) Reset() {
 	*x = HoldersResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1216,7 @@ func (x *HoldersResponse) String() string {
 func (*HoldersResponse) ProtoMessage() {}
 
 func (x *HoldersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1229,7 @@ func (x *HoldersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersResponse.ProtoReflect.Descriptor instead.
 func (*HoldersResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HoldersResponse) GetAnswer() *Answer {
@@ -943,12 +1253,545 @@ func (x *HoldersResponse) GetTotal() uint32 {
 	return 0
 }
 
+// MemberChange is one change of the members.
+type MemberChange struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Kind     MemberChange_Kind      `protobuf:"varint,1,opt,name=kind,proto3,enum=raftkv.peer.v1.MemberChange_Kind" json:"kind,omitempty"`
+	MemberId uint64                 `protobuf:"fixed64,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// For additions and updates.
+	PeerUrls      []string `protobuf:"bytes,3,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberChange) Reset() {
+	*x = MemberChange{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberChange) ProtoMessage() {}
+
+func (x *MemberChange) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberChange.ProtoReflect.Descriptor instead.
+func (*MemberChange) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *MemberChange) GetKind() MemberChange_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return MemberChange_KIND_UNSPECIFIED
+}
+
+func (x *MemberChange) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *MemberChange) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+type ChangeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	Change        *MemberChange          `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeRequest) Reset() {
+	*x = ChangeRequest{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeRequest) ProtoMessage() {}
+
+func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeRequest.ProtoReflect.Descriptor instead.
+func (*ChangeRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ChangeRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+func (x *ChangeRequest) GetChange() *MemberChange {
+	if x != nil {
+		return x.Change
+	}
+	return nil
+}
+
+type ChangeResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Answer *Answer                `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	// Log index at which the change was applied; 0: it was refused.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// gRPC status of the refusal.
+	Code          uint32 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"`
+	Text          string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ChangeResponse) Reset() {
+	*x = ChangeResponse{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ChangeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ChangeResponse) ProtoMessage() {}
+
+func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ChangeResponse.ProtoReflect.Descriptor instead.
+func (*ChangeResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *ChangeResponse) GetAnswer() *Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *ChangeResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ChangeResponse) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *ChangeResponse) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+type ClusterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterRequest) Reset() {
+	*x = ClusterRequest{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterRequest) ProtoMessage() {}
+
+func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterRequest.ProtoReflect.Descriptor instead.
+func (*ClusterRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{18}
+}
+
+type ClusterResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId uint64                 `protobuf:"fixed64,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The member that answers.
+	MemberId      uint64           `protobuf:"fixed64,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	Members       []*ClusterMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterResponse) Reset() {
+	*x = ClusterResponse{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterResponse) ProtoMessage() {}
+
+func (x *ClusterResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterResponse.ProtoReflect.Descriptor instead.
+func (*ClusterResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ClusterResponse) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *ClusterResponse) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *ClusterResponse) GetMembers() []*ClusterMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type ClusterMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Empty: it has not started yet.
+	Name          string   `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	PeerUrls      []string `protobuf:"bytes,3,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	ClientUrls    []string `protobuf:"bytes,4,rep,name=client_urls,json=clientUrls,proto3" json:"client_urls,omitempty"`
+	Learner       bool     `protobuf:"varint,5,opt,name=learner,proto3" json:"learner,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClusterMember) Reset() {
+	*x = ClusterMember{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClusterMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClusterMember) ProtoMessage() {}
+
+func (x *ClusterMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClusterMember.ProtoReflect.Descriptor instead.
+func (*ClusterMember) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ClusterMember) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ClusterMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ClusterMember) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+func (x *ClusterMember) GetClientUrls() []string {
+	if x != nil {
+		return x.ClientUrls
+	}
+	return nil
+}
+
+func (x *ClusterMember) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+type LeasesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hello *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	// Renew starts the time to live of the leases anew.
+	Renew bool `protobuf:"varint,2,opt,name=renew,proto3" json:"renew,omitempty"`
+	// At most 1024.
+	Ids           []int64 `protobuf:"fixed64,3,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeasesRequest) Reset() {
+	*x = LeasesRequest{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeasesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeasesRequest) ProtoMessage() {}
+
+func (x *LeasesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeasesRequest.ProtoReflect.Descriptor instead.
+func (*LeasesRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *LeasesRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+func (x *LeasesRequest) GetRenew() bool {
+	if x != nil {
+		return x.Renew
+	}
+	return false
+}
+
+func (x *LeasesRequest) GetIds() []int64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type LeasesResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Answer *Answer                `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	// One for each id, in the order of the request.
+	Leases        []*LeaseAnswer `protobuf:"bytes,2,rep,name=leases,proto3" json:"leases,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeasesResponse) Reset() {
+	*x = LeasesResponse{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeasesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeasesResponse) ProtoMessage() {}
+
+func (x *LeasesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeasesResponse.ProtoReflect.Descriptor instead.
+func (*LeasesResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *LeasesResponse) GetAnswer() *Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *LeasesResponse) GetLeases() []*LeaseAnswer {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+type LeaseAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         LeaseAnswer_State      `protobuf:"varint,1,opt,name=state,proto3,enum=raftkv.peer.v1.LeaseAnswer_State" json:"state,omitempty"`
+	TtlSeconds    int64                  `protobuf:"varint,2,opt,name=ttl_seconds,json=ttlSeconds,proto3" json:"ttl_seconds,omitempty"`
+	LeftMs        int64                  `protobuf:"varint,3,opt,name=left_ms,json=leftMs,proto3" json:"left_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseAnswer) Reset() {
+	*x = LeaseAnswer{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseAnswer) ProtoMessage() {}
+
+func (x *LeaseAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseAnswer.ProtoReflect.Descriptor instead.
+func (*LeaseAnswer) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *LeaseAnswer) GetState() LeaseAnswer_State {
+	if x != nil {
+		return x.State
+	}
+	return LeaseAnswer_STATE_UNKNOWN
+}
+
+func (x *LeaseAnswer) GetTtlSeconds() int64 {
+	if x != nil {
+		return x.TtlSeconds
+	}
+	return 0
+}
+
+func (x *LeaseAnswer) GetLeftMs() int64 {
+	if x != nil {
+		return x.LeftMs
+	}
+	return 0
+}
+
 var File_rpc_peer_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
 	"\x1arpc/peer/peerpb/peer.proto\x12\x0eraftkv.peer.v1\x1a\n" +
-	"raft.proto\"\xdb\x01\n" +
+	"raft.proto\"\xef\x01\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12'\n" +
 	"\x0foldest_protocol\x18\x02 \x01(\rR\x0eoldestProtocol\x12\x1d\n" +
@@ -957,7 +1800,8 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x04from\x18\x04 \x01(\x06R\x04from\x12\x0e\n" +
 	"\x02to\x18\x05 \x01(\x06R\x02to\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12(\n" +
-	"\x04lane\x18\a \x01(\x0e2\x14.raftkv.peer.v1.LaneR\x04lane\"M\n" +
+	"\x04lane\x18\a \x01(\x0e2\x14.raftkv.peer.v1.LaneR\x04lane\x12\x12\n" +
+	"\x04boot\x18\b \x01(\x04R\x04boot\"M\n" +
 	"\aRefusal\x12.\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x16.raftkv.peer.v1.ReasonR\x06reason\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"v\n" +
@@ -968,22 +1812,33 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x05Frame\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\x12+\n" +
 	"\bmessages\x18\x02 \x03(\v2\x0f.raftpb.MessageR\bmessages\x12\x18\n" +
-	"\abatches\x18\x03 \x03(\fR\abatches\"f\n" +
+	"\abatches\x18\x03 \x03(\fR\abatches\"\x8d\x01\n" +
 	"\fSnapshotPart\x128\n" +
-	"\x06header\x18\x01 \x01(\v2\x1e.raftkv.peer.v1.SnapshotHeaderH\x00R\x06header\x12\x14\n" +
-	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\x06\n" +
-	"\x04part\"\x87\x01\n" +
+	"\x06header\x18\x01 \x01(\v2\x1e.raftkv.peer.v1.SnapshotHeaderH\x00R\x06header\x125\n" +
+	"\x05chunk\x18\x03 \x01(\v2\x1d.raftkv.peer.v1.SnapshotChunkH\x00R\x05chunkB\x06\n" +
+	"\x04partJ\x04\b\x02\x10\x03\"?\n" +
+	"\rSnapshotChunk\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1a\n" +
+	"\bchecksum\x18\x02 \x01(\aR\bchecksum\"\x87\x01\n" +
 	"\x0eSnapshotHeader\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\x12)\n" +
 	"\amessage\x18\x02 \x01(\v2\x0f.raftpb.MessageR\amessage\x12\x1d\n" +
 	"\n" +
-	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\xce\x01\n" +
+	"size_bytes\x18\x03 \x01(\x04R\tsizeBytes\"\x9c\x02\n" +
 	"\x0eSnapshotAnswer\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloH\x00R\x05hello\x123\n" +
 	"\arefusal\x18\x02 \x01(\v2\x17.raftkv.peer.v1.RefusalH\x00R\arefusal\x12\x1a\n" +
 	"\afailure\x18\x03 \x01(\tH\x00R\afailure\x122\n" +
-	"\x04done\x18\x04 \x01(\v2\x1c.raftkv.peer.v1.SnapshotDoneH\x00R\x04doneB\b\n" +
-	"\x06answer\"\x0e\n" +
+	"\x04done\x18\x04 \x01(\v2\x1c.raftkv.peer.v1.SnapshotDoneH\x00R\x04done\x122\n" +
+	"\x04want\x18\x05 \x01(\v2\x1c.raftkv.peer.v1.SnapshotWantH\x00R\x04want\x12\x18\n" +
+	"\adamaged\x18\x06 \x01(\bR\adamagedB\b\n" +
+	"\x06answer\"j\n" +
+	"\fSnapshotWant\x121\n" +
+	"\x06ranges\x18\x01 \x03(\v2\x19.raftkv.peer.v1.ByteRangeR\x06ranges\x12'\n" +
+	"\x0fremaining_bytes\x18\x02 \x01(\x04R\x0eremainingBytes\";\n" +
+	"\tByteRange\x12\x16\n" +
+	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12\x16\n" +
+	"\x06length\x18\x02 \x01(\x04R\x06length\"\x0e\n" +
 	"\fSnapshotDone\"=\n" +
 	"\x0eConfirmRequest\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\"_\n" +
@@ -996,11 +1851,60 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x0fHoldersResponse\x12.\n" +
 	"\x06answer\x18\x01 \x01(\v2\x16.raftkv.peer.v1.AnswerR\x06answer\x12\x12\n" +
 	"\x04have\x18\x02 \x01(\rR\x04have\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\rR\x05total*<\n" +
+	"\x05total\x18\x03 \x01(\rR\x05total\"\xf5\x01\n" +
+	"\fMemberChange\x125\n" +
+	"\x04kind\x18\x01 \x01(\x0e2!.raftkv.peer.v1.MemberChange.KindR\x04kind\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\x06R\bmemberId\x12\x1b\n" +
+	"\tpeer_urls\x18\x03 \x03(\tR\bpeerUrls\"t\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bKIND_ADD\x10\x01\x12\x14\n" +
+	"\x10KIND_ADD_LEARNER\x10\x02\x12\x10\n" +
+	"\fKIND_PROMOTE\x10\x03\x12\x0f\n" +
+	"\vKIND_REMOVE\x10\x04\x12\x0f\n" +
+	"\vKIND_UPDATE\x10\x05\"r\n" +
+	"\rChangeRequest\x12+\n" +
+	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\x124\n" +
+	"\x06change\x18\x02 \x01(\v2\x1c.raftkv.peer.v1.MemberChangeR\x06change\"~\n" +
+	"\x0eChangeResponse\x12.\n" +
+	"\x06answer\x18\x01 \x01(\v2\x16.raftkv.peer.v1.AnswerR\x06answer\x12\x14\n" +
+	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\x12\x12\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\x10\n" +
+	"\x0eClusterRequest\"\x86\x01\n" +
+	"\x0fClusterResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x06R\tclusterId\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\x06R\bmemberId\x127\n" +
+	"\amembers\x18\x03 \x03(\v2\x1d.raftkv.peer.v1.ClusterMemberR\amembers\"\x8b\x01\n" +
+	"\rClusterMember\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
+	"\tpeer_urls\x18\x03 \x03(\tR\bpeerUrls\x12\x1f\n" +
+	"\vclient_urls\x18\x04 \x03(\tR\n" +
+	"clientUrls\x12\x18\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\"d\n" +
+	"\rLeasesRequest\x12+\n" +
+	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\x12\x14\n" +
+	"\x05renew\x18\x02 \x01(\bR\x05renew\x12\x10\n" +
+	"\x03ids\x18\x03 \x03(\x10R\x03ids\"u\n" +
+	"\x0eLeasesResponse\x12.\n" +
+	"\x06answer\x18\x01 \x01(\v2\x16.raftkv.peer.v1.AnswerR\x06answer\x123\n" +
+	"\x06leases\x18\x02 \x03(\v2\x1b.raftkv.peer.v1.LeaseAnswerR\x06leases\"\xc0\x01\n" +
+	"\vLeaseAnswer\x127\n" +
+	"\x05state\x18\x01 \x01(\x0e2!.raftkv.peer.v1.LeaseAnswer.StateR\x05state\x12\x1f\n" +
+	"\vttl_seconds\x18\x02 \x01(\x03R\n" +
+	"ttlSeconds\x12\x17\n" +
+	"\aleft_ms\x18\x03 \x01(\x03R\x06leftMs\">\n" +
+	"\x05State\x12\x11\n" +
+	"\rSTATE_UNKNOWN\x10\x00\x12\x0e\n" +
+	"\n" +
+	"STATE_LIVE\x10\x01\x12\x12\n" +
+	"\x0eSTATE_EXPIRING\x10\x02*<\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLANE_URGENT\x10\x01\x12\r\n" +
-	"\tLANE_BULK\x10\x02*\xbd\x01\n" +
+	"\tLANE_BULK\x10\x02*\xd7\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_PROTOCOL\x10\x01\x12\x12\n" +
@@ -1009,12 +1913,16 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x15REASON_UNKNOWN_MEMBER\x10\x04\x12\x12\n" +
 	"\x0eREASON_REMOVED\x10\x05\x12\x16\n" +
 	"\x12REASON_INCARNATION\x10\x06\x12\x16\n" +
-	"\x12REASON_UNAVAILABLE\x10\a2\xaa\x02\n" +
+	"\x12REASON_UNAVAILABLE\x10\a\x12\x18\n" +
+	"\x14REASON_OLD_DIRECTORY\x10\b2\x88\x04\n" +
 	"\x04Peer\x12<\n" +
 	"\aConnect\x12\x15.raftkv.peer.v1.Frame\x1a\x16.raftkv.peer.v1.Answer(\x010\x01\x12L\n" +
 	"\bSnapshot\x12\x1c.raftkv.peer.v1.SnapshotPart\x1a\x1e.raftkv.peer.v1.SnapshotAnswer(\x010\x01\x12J\n" +
 	"\aConfirm\x12\x1e.raftkv.peer.v1.ConfirmRequest\x1a\x1f.raftkv.peer.v1.ConfirmResponse\x12J\n" +
-	"\aHolders\x12\x1e.raftkv.peer.v1.HoldersRequest\x1a\x1f.raftkv.peer.v1.HoldersResponseB\x18Z\x16raftkv/rpc/peer/peerpbb\x06proto3"
+	"\aHolders\x12\x1e.raftkv.peer.v1.HoldersRequest\x1a\x1f.raftkv.peer.v1.HoldersResponse\x12G\n" +
+	"\x06Change\x12\x1d.raftkv.peer.v1.ChangeRequest\x1a\x1e.raftkv.peer.v1.ChangeResponse\x12J\n" +
+	"\aCluster\x12\x1e.raftkv.peer.v1.ClusterRequest\x1a\x1f.raftkv.peer.v1.ClusterResponse\x12G\n" +
+	"\x06Leases\x12\x1d.raftkv.peer.v1.LeasesRequest\x1a\x1e.raftkv.peer.v1.LeasesResponseB\x18Z\x16raftkv/rpc/peer/peerpbb\x06proto3"
 
 var (
 	file_rpc_peer_peerpb_peer_proto_rawDescOnce sync.Once
@@ -1028,55 +1936,87 @@ func file_rpc_peer_peerpb_peer_proto_rawDescGZIP() []byte {
 	return file_rpc_peer_peerpb_peer_proto_rawDescData
 }
 
-var file_rpc_peer_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_rpc_peer_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_rpc_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_rpc_peer_peerpb_peer_proto_goTypes = []any{
 	(Lane)(0),               // 0: raftkv.peer.v1.Lane
 	(Reason)(0),             // 1: raftkv.peer.v1.Reason
-	(*Hello)(nil),           // 2: raftkv.peer.v1.Hello
-	(*Refusal)(nil),         // 3: raftkv.peer.v1.Refusal
-	(*Answer)(nil),          // 4: raftkv.peer.v1.Answer
-	(*Frame)(nil),           // 5: raftkv.peer.v1.Frame
-	(*SnapshotPart)(nil),    // 6: raftkv.peer.v1.SnapshotPart
-	(*SnapshotHeader)(nil),  // 7: raftkv.peer.v1.SnapshotHeader
-	(*SnapshotAnswer)(nil),  // 8: raftkv.peer.v1.SnapshotAnswer
-	(*SnapshotDone)(nil),    // 9: raftkv.peer.v1.SnapshotDone
-	(*ConfirmRequest)(nil),  // 10: raftkv.peer.v1.ConfirmRequest
-	(*ConfirmResponse)(nil), // 11: raftkv.peer.v1.ConfirmResponse
-	(*HoldersRequest)(nil),  // 12: raftkv.peer.v1.HoldersRequest
-	(*HoldersResponse)(nil), // 13: raftkv.peer.v1.HoldersResponse
-	(*raftpb.Message)(nil),  // 14: raftpb.Message
+	(MemberChange_Kind)(0),  // 2: raftkv.peer.v1.MemberChange.Kind
+	(LeaseAnswer_State)(0),  // 3: raftkv.peer.v1.LeaseAnswer.State
+	(*Hello)(nil),           // 4: raftkv.peer.v1.Hello
+	(*Refusal)(nil),         // 5: raftkv.peer.v1.Refusal
+	(*Answer)(nil),          // 6: raftkv.peer.v1.Answer
+	(*Frame)(nil),           // 7: raftkv.peer.v1.Frame
+	(*SnapshotPart)(nil),    // 8: raftkv.peer.v1.SnapshotPart
+	(*SnapshotChunk)(nil),   // 9: raftkv.peer.v1.SnapshotChunk
+	(*SnapshotHeader)(nil),  // 10: raftkv.peer.v1.SnapshotHeader
+	(*SnapshotAnswer)(nil),  // 11: raftkv.peer.v1.SnapshotAnswer
+	(*SnapshotWant)(nil),    // 12: raftkv.peer.v1.SnapshotWant
+	(*ByteRange)(nil),       // 13: raftkv.peer.v1.ByteRange
+	(*SnapshotDone)(nil),    // 14: raftkv.peer.v1.SnapshotDone
+	(*ConfirmRequest)(nil),  // 15: raftkv.peer.v1.ConfirmRequest
+	(*ConfirmResponse)(nil), // 16: raftkv.peer.v1.ConfirmResponse
+	(*HoldersRequest)(nil),  // 17: raftkv.peer.v1.HoldersRequest
+	(*HoldersResponse)(nil), // 18: raftkv.peer.v1.HoldersResponse
+	(*MemberChange)(nil),    // 19: raftkv.peer.v1.MemberChange
+	(*ChangeRequest)(nil),   // 20: raftkv.peer.v1.ChangeRequest
+	(*ChangeResponse)(nil),  // 21: raftkv.peer.v1.ChangeResponse
+	(*ClusterRequest)(nil),  // 22: raftkv.peer.v1.ClusterRequest
+	(*ClusterResponse)(nil), // 23: raftkv.peer.v1.ClusterResponse
+	(*ClusterMember)(nil),   // 24: raftkv.peer.v1.ClusterMember
+	(*LeasesRequest)(nil),   // 25: raftkv.peer.v1.LeasesRequest
+	(*LeasesResponse)(nil),  // 26: raftkv.peer.v1.LeasesResponse
+	(*LeaseAnswer)(nil),     // 27: raftkv.peer.v1.LeaseAnswer
+	(*raftpb.Message)(nil),  // 28: raftpb.Message
 }
 var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	0,  // 0: raftkv.peer.v1.Hello.lane:type_name -> raftkv.peer.v1.Lane
 	1,  // 1: raftkv.peer.v1.Refusal.reason:type_name -> raftkv.peer.v1.Reason
-	2,  // 2: raftkv.peer.v1.Answer.hello:type_name -> raftkv.peer.v1.Hello
-	3,  // 3: raftkv.peer.v1.Answer.refusal:type_name -> raftkv.peer.v1.Refusal
-	2,  // 4: raftkv.peer.v1.Frame.hello:type_name -> raftkv.peer.v1.Hello
-	14, // 5: raftkv.peer.v1.Frame.messages:type_name -> raftpb.Message
-	7,  // 6: raftkv.peer.v1.SnapshotPart.header:type_name -> raftkv.peer.v1.SnapshotHeader
-	2,  // 7: raftkv.peer.v1.SnapshotHeader.hello:type_name -> raftkv.peer.v1.Hello
-	14, // 8: raftkv.peer.v1.SnapshotHeader.message:type_name -> raftpb.Message
-	2,  // 9: raftkv.peer.v1.SnapshotAnswer.hello:type_name -> raftkv.peer.v1.Hello
-	3,  // 10: raftkv.peer.v1.SnapshotAnswer.refusal:type_name -> raftkv.peer.v1.Refusal
-	9,  // 11: raftkv.peer.v1.SnapshotAnswer.done:type_name -> raftkv.peer.v1.SnapshotDone
-	2,  // 12: raftkv.peer.v1.ConfirmRequest.hello:type_name -> raftkv.peer.v1.Hello
-	4,  // 13: raftkv.peer.v1.ConfirmResponse.answer:type_name -> raftkv.peer.v1.Answer
-	2,  // 14: raftkv.peer.v1.HoldersRequest.hello:type_name -> raftkv.peer.v1.Hello
-	4,  // 15: raftkv.peer.v1.HoldersResponse.answer:type_name -> raftkv.peer.v1.Answer
-	5,  // 16: raftkv.peer.v1.Peer.Connect:input_type -> raftkv.peer.v1.Frame
-	6,  // 17: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
-	10, // 18: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
-	12, // 19: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
-	4,  // 20: raftkv.peer.v1.Peer.Connect:output_type -> raftkv.peer.v1.Answer
-	8,  // 21: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
-	11, // 22: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
-	13, // 23: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
-	20, // [20:24] is the sub-list for method output_type
-	16, // [16:20] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	4,  // 2: raftkv.peer.v1.Answer.hello:type_name -> raftkv.peer.v1.Hello
+	5,  // 3: raftkv.peer.v1.Answer.refusal:type_name -> raftkv.peer.v1.Refusal
+	4,  // 4: raftkv.peer.v1.Frame.hello:type_name -> raftkv.peer.v1.Hello
+	28, // 5: raftkv.peer.v1.Frame.messages:type_name -> raftpb.Message
+	10, // 6: raftkv.peer.v1.SnapshotPart.header:type_name -> raftkv.peer.v1.SnapshotHeader
+	9,  // 7: raftkv.peer.v1.SnapshotPart.chunk:type_name -> raftkv.peer.v1.SnapshotChunk
+	4,  // 8: raftkv.peer.v1.SnapshotHeader.hello:type_name -> raftkv.peer.v1.Hello
+	28, // 9: raftkv.peer.v1.SnapshotHeader.message:type_name -> raftpb.Message
+	4,  // 10: raftkv.peer.v1.SnapshotAnswer.hello:type_name -> raftkv.peer.v1.Hello
+	5,  // 11: raftkv.peer.v1.SnapshotAnswer.refusal:type_name -> raftkv.peer.v1.Refusal
+	14, // 12: raftkv.peer.v1.SnapshotAnswer.done:type_name -> raftkv.peer.v1.SnapshotDone
+	12, // 13: raftkv.peer.v1.SnapshotAnswer.want:type_name -> raftkv.peer.v1.SnapshotWant
+	13, // 14: raftkv.peer.v1.SnapshotWant.ranges:type_name -> raftkv.peer.v1.ByteRange
+	4,  // 15: raftkv.peer.v1.ConfirmRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 16: raftkv.peer.v1.ConfirmResponse.answer:type_name -> raftkv.peer.v1.Answer
+	4,  // 17: raftkv.peer.v1.HoldersRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 18: raftkv.peer.v1.HoldersResponse.answer:type_name -> raftkv.peer.v1.Answer
+	2,  // 19: raftkv.peer.v1.MemberChange.kind:type_name -> raftkv.peer.v1.MemberChange.Kind
+	4,  // 20: raftkv.peer.v1.ChangeRequest.hello:type_name -> raftkv.peer.v1.Hello
+	19, // 21: raftkv.peer.v1.ChangeRequest.change:type_name -> raftkv.peer.v1.MemberChange
+	6,  // 22: raftkv.peer.v1.ChangeResponse.answer:type_name -> raftkv.peer.v1.Answer
+	24, // 23: raftkv.peer.v1.ClusterResponse.members:type_name -> raftkv.peer.v1.ClusterMember
+	4,  // 24: raftkv.peer.v1.LeasesRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 25: raftkv.peer.v1.LeasesResponse.answer:type_name -> raftkv.peer.v1.Answer
+	27, // 26: raftkv.peer.v1.LeasesResponse.leases:type_name -> raftkv.peer.v1.LeaseAnswer
+	3,  // 27: raftkv.peer.v1.LeaseAnswer.state:type_name -> raftkv.peer.v1.LeaseAnswer.State
+	7,  // 28: raftkv.peer.v1.Peer.Connect:input_type -> raftkv.peer.v1.Frame
+	8,  // 29: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
+	15, // 30: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
+	17, // 31: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
+	20, // 32: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
+	22, // 33: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
+	25, // 34: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
+	6,  // 35: raftkv.peer.v1.Peer.Connect:output_type -> raftkv.peer.v1.Answer
+	11, // 36: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
+	16, // 37: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
+	18, // 38: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
+	21, // 39: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
+	23, // 40: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
+	26, // 41: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
+	35, // [35:42] is the sub-list for method output_type
+	28, // [28:35] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_rpc_peer_peerpb_peer_proto_init() }
@@ -1090,21 +2030,22 @@ func file_rpc_peer_peerpb_peer_proto_init() {
 	}
 	file_rpc_peer_peerpb_peer_proto_msgTypes[4].OneofWrappers = []any{
 		(*SnapshotPart_Header)(nil),
-		(*SnapshotPart_Data)(nil),
+		(*SnapshotPart_Chunk)(nil),
 	}
-	file_rpc_peer_peerpb_peer_proto_msgTypes[6].OneofWrappers = []any{
+	file_rpc_peer_peerpb_peer_proto_msgTypes[7].OneofWrappers = []any{
 		(*SnapshotAnswer_Hello)(nil),
 		(*SnapshotAnswer_Refusal)(nil),
 		(*SnapshotAnswer_Failure)(nil),
 		(*SnapshotAnswer_Done)(nil),
+		(*SnapshotAnswer_Want)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_peer_peerpb_peer_proto_rawDesc), len(file_rpc_peer_peerpb_peer_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   12,
+			NumEnums:      4,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

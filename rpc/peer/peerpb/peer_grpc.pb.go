@@ -30,6 +30,9 @@ const (
 	Peer_Snapshot_FullMethodName = "/raftkv.peer.v1.Peer/Snapshot"
 	Peer_Confirm_FullMethodName  = "/raftkv.peer.v1.Peer/Confirm"
 	Peer_Holders_FullMethodName  = "/raftkv.peer.v1.Peer/Holders"
+	Peer_Change_FullMethodName   = "/raftkv.peer.v1.Peer/Change"
+	Peer_Cluster_FullMethodName  = "/raftkv.peer.v1.Peer/Cluster"
+	Peer_Leases_FullMethodName   = "/raftkv.peer.v1.Peer/Leases"
 )
 
 // PeerClient is the client API for Peer service.
@@ -40,14 +43,23 @@ type PeerClient interface {
 	// receiver for as long as both live. The receiver sends nothing after its
 	// Answer.
 	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, Answer], error)
-	// Snapshot carries one snapshot. The receiver answers the header, and again
-	// when the snapshot is durable and the message was delivered.
+	// Snapshot carries one snapshot. The receiver answers the header, asks for
+	// the parts that it lacks, and says when the snapshot is durable and the
+	// message was delivered.
 	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SnapshotPart, SnapshotAnswer], error)
 	// Confirm asks whether the receiver takes the caller for a new member or
 	// for one that it has known as started with another data directory.
 	Confirm(ctx context.Context, in *ConfirmRequest, opts ...grpc.CallOption) (*ConfirmResponse, error)
 	// Holders asks the leader how many members hold the log up to an index.
 	Holders(ctx context.Context, in *HoldersRequest, opts ...grpc.CallOption) (*HoldersResponse, error)
+	// Change asks the leader to change the members. It is answered when the
+	// change is applied, or refused.
+	Change(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*ChangeResponse, error)
+	// Cluster describes the cluster to somebody who wants to become a member: the
+	// one call that opens without a Hello.
+	Cluster(ctx context.Context, in *ClusterRequest, opts ...grpc.CallOption) (*ClusterResponse, error)
+	// Leases asks the leader about leases, or to renew them.
+	Leases(ctx context.Context, in *LeasesRequest, opts ...grpc.CallOption) (*LeasesResponse, error)
 }
 
 type peerClient struct {
@@ -104,6 +116,36 @@ func (c *peerClient) Holders(ctx context.Context, in *HoldersRequest, opts ...gr
 	return out, nil
 }
 
+func (c *peerClient) Change(ctx context.Context, in *ChangeRequest, opts ...grpc.CallOption) (*ChangeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ChangeResponse)
+	err := c.cc.Invoke(ctx, Peer_Change_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) Cluster(ctx context.Context, in *ClusterRequest, opts ...grpc.CallOption) (*ClusterResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClusterResponse)
+	err := c.cc.Invoke(ctx, Peer_Cluster_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) Leases(ctx context.Context, in *LeasesRequest, opts ...grpc.CallOption) (*LeasesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeasesResponse)
+	err := c.cc.Invoke(ctx, Peer_Leases_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -112,14 +154,23 @@ type PeerServer interface {
 	// receiver for as long as both live. The receiver sends nothing after its
 	// Answer.
 	Connect(grpc.BidiStreamingServer[Frame, Answer]) error
-	// Snapshot carries one snapshot. The receiver answers the header, and again
-	// when the snapshot is durable and the message was delivered.
+	// Snapshot carries one snapshot. The receiver answers the header, asks for
+	// the parts that it lacks, and says when the snapshot is durable and the
+	// message was delivered.
 	Snapshot(grpc.BidiStreamingServer[SnapshotPart, SnapshotAnswer]) error
 	// Confirm asks whether the receiver takes the caller for a new member or
 	// for one that it has known as started with another data directory.
 	Confirm(context.Context, *ConfirmRequest) (*ConfirmResponse, error)
 	// Holders asks the leader how many members hold the log up to an index.
 	Holders(context.Context, *HoldersRequest) (*HoldersResponse, error)
+	// Change asks the leader to change the members. It is answered when the
+	// change is applied, or refused.
+	Change(context.Context, *ChangeRequest) (*ChangeResponse, error)
+	// Cluster describes the cluster to somebody who wants to become a member: the
+	// one call that opens without a Hello.
+	Cluster(context.Context, *ClusterRequest) (*ClusterResponse, error)
+	// Leases asks the leader about leases, or to renew them.
+	Leases(context.Context, *LeasesRequest) (*LeasesResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -141,6 +192,15 @@ func (UnimplementedPeerServer) Confirm(context.Context, *ConfirmRequest) (*Confi
 }
 func (UnimplementedPeerServer) Holders(context.Context, *HoldersRequest) (*HoldersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Holders not implemented")
+}
+func (UnimplementedPeerServer) Change(context.Context, *ChangeRequest) (*ChangeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Change not implemented")
+}
+func (UnimplementedPeerServer) Cluster(context.Context, *ClusterRequest) (*ClusterResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Cluster not implemented")
+}
+func (UnimplementedPeerServer) Leases(context.Context, *LeasesRequest) (*LeasesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Leases not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -213,6 +273,60 @@ func _Peer_Holders_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Change_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ChangeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Change(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Change_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Change(ctx, req.(*ChangeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_Cluster_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClusterRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Cluster(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Cluster_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Cluster(ctx, req.(*ClusterRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_Leases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeasesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Leases(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Leases_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Leases(ctx, req.(*LeasesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -227,6 +341,18 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Holders",
 			Handler:    _Peer_Holders_Handler,
+		},
+		{
+			MethodName: "Change",
+			Handler:    _Peer_Change_Handler,
+		},
+		{
+			MethodName: "Cluster",
+			Handler:    _Peer_Cluster_Handler,
+		},
+		{
+			MethodName: "Leases",
+			Handler:    _Peer_Leases_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
