@@ -62,8 +62,19 @@ func (b backend) IsLearner() bool   { return b.s.status().Role == node.Learner }
 func (b backend) Revision() int64   { return b.s.rooms.machine.Revision() }
 
 func (b backend) Versions() version.Versions {
-	return version.Versions{Server: EtcdVersion, Cluster: EtcdVersion[:3] + ".0", Storage: EtcdVersion[:3] + ".0"}
+	return version.Versions{Server: EtcdVersion, Cluster: b.apiVersion(), Storage: b.apiVersion()}
 }
+
+// apiVersion is the version of etcd's API that the cluster is at: the one it
+// serves, or that of a downgrade under way, as in etcd.
+func (b backend) apiVersion() string {
+	if target := b.DowngradeTarget(); target != "" {
+		return target
+	}
+	return EtcdVersion[:3] + ".0"
+}
+
+func (b backend) DowngradeTarget() string { return b.s.rooms.machine.DowngradeTarget() }
 
 func (b backend) Members() []*pb.Member {
 	var members []*pb.Member
@@ -79,7 +90,7 @@ func (b backend) Status() etcdv3.Status {
 	return etcdv3.Status{
 		CommitIndex: status.Commit, AppliedIndex: status.Applied,
 		DBSizeBytes: size, DBSizeInUseBytes: inUse, QuotaBytes: b.s.upkeep.guard.Bytes(),
-		Version: EtcdVersion, StorageVersion: EtcdVersion[:3] + ".0",
+		Version: EtcdVersion, StorageVersion: b.apiVersion(),
 	}
 }
 
@@ -93,6 +104,7 @@ func (b backend) MemberStatus() *kvpb.StatusResponse {
 		CommitIndex: status.Commit, AppliedIndex: status.Applied,
 		DbSizeBytes: b.s.sizeBytes(),
 		Version:     Version,
+		Snapshots:   b.s.snapshotTransfers(),
 	}
 	for _, m := range b.s.rooms.machine.Members() {
 		resp.Members = append(resp.Members, &kvpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.IsLearner})

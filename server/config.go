@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -24,6 +25,8 @@ type Config struct {
 	// Name is the member's label; it must be one of InitialCluster's names.
 	Name    string
 	DataDir string
+	// WALDir is where the log goes, if not into DataDir.
+	WALDir string
 	// Memory keeps log and state in memory. Such a member forgets everything
 	// when it stops, its votes too, so it can never come back under its id.
 	Memory bool
@@ -39,20 +42,55 @@ type Config struct {
 	// those it listens on.
 	InitialCluster      []Member
 	InitialClusterToken string
+	// Existing joins a cluster to which an operator has added this member:
+	// InitialCluster must list its members, this one among them.
+	Existing bool
+	// Join, host:port or a client URL of a live member, has this member added to
+	// that one's cluster; InitialCluster is then this member alone.
+	Join string
+
+	// LaxReconfigCheck lets operators change the members where that may cost the
+	// majority; etcd's --strict-reconfig-check=false.
+	LaxReconfigCheck bool
+	// MaxLearners bounds the learners; 0: one.
+	MaxLearners int
 
 	HeartbeatInterval time.Duration
 	ElectionTimeout   time.Duration
 	// FullFirstElection waits a whole election timeout for a leader after the
 	// start, instead of one tick.
 	FullFirstElection bool
+	// NoPreVote lets a member campaign without asking first whether it could win;
+	// elections then always wait for ElectionTimeout.
+	NoPreVote bool
 
 	MaxRequestBytes int
-	MaxTxnOps       int
+	// MaxResponseBytes bounds what one read may hold in memory; 0: 2 GiB, more
+	// than which gRPC does not send.
+	MaxResponseBytes int64
+	MaxTxnOps        int
 	// MaxConcurrentStreams bounds the requests in flight of one connection; 0:
 	// no bound.
 	MaxConcurrentStreams uint32
 	// Keepalive rules for connections of clients, as in listen.GRPCConfig.
 	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout time.Duration
+
+	// SnapshotCount log entries, if not 0, cause a flush of the state and a
+	// release of the log behind it, which otherwise depend on bytes alone; of
+	// the released entries at most SnapshotCatchUpEntries, if not 0, are kept for
+	// followers that lag. An entry holds as many writes as waited together.
+	SnapshotCount, SnapshotCatchUpEntries uint64
+	// MemoryBudgetBytes is the memory that the member aims to stay within,
+	// however much data it holds; 0: DefaultMemoryBudgetBytes. The process has
+	// to tell the garbage collector, see HeapLimitBytes.
+	MemoryBudgetBytes int64
+	// WatchProgressNotifyInterval is how long a watch that wants to hear of
+	// progress waits without an event before it does; 0: the default.
+	WatchProgressNotifyInterval time.Duration
+	// SnapshotRateBytes is what all snapshots that this member sends, to members
+	// that fell behind and to clients that save one, may take of the network in a
+	// second; 0: the default, negative: no bound.
+	SnapshotRateBytes int64
 
 	// QuotaBackendBytes bounds the live data; 0: the default, negative: none.
 	QuotaBackendBytes int64
@@ -107,6 +145,9 @@ func (c *Config) EnsureDefaults() {
 	if c.InitialClusterToken == "" {
 		c.InitialClusterToken = "raft-kv-cluster"
 	}
+	if c.MaxLearners == 0 {
+		c.MaxLearners = 1
+	}
 	if c.HeartbeatInterval == 0 {
 		c.HeartbeatInterval = 100 * time.Millisecond
 	}
@@ -118,6 +159,9 @@ func (c *Config) EnsureDefaults() {
 	}
 	if c.MaxTxnOps == 0 {
 		c.MaxTxnOps = 128
+	}
+	if c.MemoryBudgetBytes == 0 {
+		c.MemoryBudgetBytes = DefaultMemoryBudgetBytes
 	}
 	c.TLSCommon.ensureDefaults()
 	if c.Logger == nil {
@@ -150,10 +194,29 @@ func (c *Config) Validate() error {
 	if c.MaxRequestBytes <= 0 || c.MaxRequestBytes > 10<<20 {
 		fault("--max-request-bytes (%d) must be between 1 and %d", c.MaxRequestBytes, 10<<20)
 	}
+	if c.MaxResponseBytes < 0 || c.MaxResponseBytes > math.MaxInt32 {
+		fault("--max-response-bytes (%d) must be between 1 and %d", c.MaxResponseBytes, math.MaxInt32)
+	}
 	if c.MaxTxnOps <= 0 {
 		fault("--max-txn-ops (%d) must be positive", c.MaxTxnOps)
 	}
+	if c.MemoryBudgetBytes < MemoryBudgetBytesMin {
+		fault("--memory-budget-bytes (%d) must be at least %d", c.MemoryBudgetBytes, MemoryBudgetBytesMin)
+	}
+	if c.WatchProgressNotifyInterval < 0 {
+		fault("--watch-progress-notify-interval (%v) must not be negative", c.WatchProgressNotifyInterval)
+	}
+	if c.MaxLearners < 1 {
+		fault("--max-learners (%d) must be at least 1", c.MaxLearners)
+	}
+	if c.Join != "" {
+		if _, _, err := c.dialing(c.Join, &TLS{}); err != nil {
+			fault("--join: %w", err)
+		}
+	}
 	errs = append(errs, c.validateCluster()...)
+	errs = append(errs, c.validateWALDir())
+	errs = slices.DeleteFunc(errs, func(err error) bool { return err == nil })
 	slices.SortFunc(errs, func(a, b error) int {
 		if a.Error() < b.Error() {
 			return -1

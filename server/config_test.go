@@ -40,6 +40,7 @@ func TestFaultsAreNamedByFlag(t *testing.T) {
 		`gives http://localhost:1 to both "a" and "b"`:           func(c *Config) { c.InitialCluster[1].PeerURLs = []string{"http://localhost:1"} },
 		"gives no peer URL":                                      func(c *Config) { c.InitialCluster[1].PeerURLs = nil },
 		"--max-request-bytes (-1)":                               func(c *Config) { c.MaxRequestBytes = -1 },
+		"--max-response-bytes (-1)":                              func(c *Config) { c.MaxResponseBytes = -1 },
 		"--max-txn-ops (-1)":                                     func(c *Config) { c.MaxTxnOps = -1 },
 	} {
 		c := valid()

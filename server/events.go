@@ -18,12 +18,16 @@ const (
 	EventLeaderLost = node.EventLeaderLost
 	EventCatchingUp = node.EventCatchingUp
 	EventCaughtUp   = node.EventCaughtUp
+	EventVoter      = node.EventVoter
 )
 
 // Event is a node's event with the leader's name.
 type Event struct {
 	node.Event
 	LeaderName string
+	// Snapshot and Leading, whether this member leads, come with EventSnapshot.
+	Snapshot *SnapshotEvent
+	Leading  bool
 }
 
 // eventsMax bounds the events that wait for Config.OnEvent. Beyond it they are

@@ -19,6 +19,7 @@ import (
 
 	"raftkv/rpc/listen"
 	"raftkv/rpc/peer"
+	"raftkv/rpc/request"
 	"raftkv/rpc/web"
 )
 
@@ -147,8 +148,11 @@ type services struct {
 	peers   func(grpc.ServiceRegistrar)
 	web     *web.Handler
 	stats   *listen.RPCStats
+	calls   *listen.ClientRequests
 	metrics *listen.Metrics
 	tls     *security
+	// guard ends streams that demand a leader.
+	guard *request.StreamGuard
 }
 
 // serve starts to answer on every port.
@@ -264,6 +268,10 @@ func (e *entrance) grpcConfig(cfg *Config, s services) listen.GRPCConfig {
 	}
 	if e.secure {
 		c.Credentials = listen.FinishedTLS()
+	}
+	if e.duties&serveClients != 0 {
+		c.Clients = s.calls
+		c.Streams = []grpc.StreamServerInterceptor{s.guard.Intercept}
 	}
 	if e.duties&servePeers == 0 {
 		return c

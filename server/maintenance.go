@@ -3,9 +3,7 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -36,7 +34,7 @@ func (s *Server) newUpkeep() (u upkeep, err error) {
 	if u.auto, err = compactor.NewAuto(policy, upkeepMember{s}, s.cfg.Logger.Named("compactor")); err != nil {
 		return u, err
 	}
-	u.guard = quota.New(s.cfg.QuotaBackendBytes, upkeepMember{s}, s.cfg.Logger.Named("quota"))
+	u.guard = quota.New(s.cfg.QuotaBackendBytes, s.reserveBytes(), upkeepMember{s}, s.cfg.Logger.Named("quota"))
 	return u, nil
 }
 
@@ -67,18 +65,6 @@ func (m upkeepMember) Compact(ctx context.Context, revision int64) error {
 }
 
 func (m upkeepMember) LiveBytes() int64 { return m.s.rooms.machine.LiveBytes() }
-
-// Disk is unknown in memory mode.
-func (m upkeepMember) Disk() (free, total uint64, err error) {
-	if m.s.rooms.dir == nil {
-		return 0, 0, nil
-	}
-	usage, err := vfs.Default.GetDiskUsage(m.s.rooms.dir.State())
-	if err != nil {
-		return 0, 0, fmt.Errorf("free space of %s: %w", m.s.rooms.dir.State(), err)
-	}
-	return usage.AvailBytes, usage.TotalBytes, nil
-}
 
 func (m upkeepMember) NoSpace() bool { return m.s.rooms.machine.AlarmActive(pb.AlarmType_NOSPACE) }
 

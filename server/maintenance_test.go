@@ -60,11 +60,12 @@ func TestQuotaCycle(t *testing.T) {
 	if logs.FilterMessage("finished scheduled compaction").Len() == 0 {
 		t.Error("the compaction was not logged")
 	}
-	for {
+	for looks := time.NewTicker(50 * time.Millisecond); ; <-looks.C {
 		if alarms, err = client.AlarmList(ctx); err != nil {
 			t.Fatal(err)
 		}
 		if len(alarms.Alarms) == 0 {
+			looks.Stop()
 			break
 		}
 	}

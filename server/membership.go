@@ -22,11 +22,25 @@ type membership struct{ s *Server }
 // published there. Until a member has published, the directory counts with
 // which we met it first; that may be an impostor's, started by mistake, which
 // is why the table has the last word.
-func (m membership) Check(member, incarnation uint64) error {
+func (m membership) Check(member, incarnation, boot uint64) error {
+	if err := m.checkIncarnation(member, incarnation); err != nil {
+		return err
+	}
+	err := m.s.rooms.ledger.MeetBoot(member, boot)
+	switch {
+	case errors.Is(err, identity.ErrOldDirectory):
+		return fmt.Errorf("%w (%w)", peer.ErrOldDirectory, err)
+	case err != nil:
+		m.s.fail(err)
+	}
+	return err
+}
+
+func (m membership) checkIncarnation(member, incarnation uint64) error {
 	if slices.Contains(m.s.rooms.machine.RemovedMembers(), member) {
 		return peer.ErrRemovedMember
 	}
-	members := m.s.rooms.machine.Members()
+	members := m.s.members()
 	i := slices.IndexFunc(members, func(k statemachine.Member) bool { return k.ID == member })
 	switch {
 	case i < 0:
@@ -49,7 +63,7 @@ func (m membership) Check(member, incarnation uint64) error {
 
 // Confirm answers a member with a new directory.
 func (m membership) Confirm(member, incarnation uint64) (bool, error) {
-	err := m.Check(member, incarnation)
+	err := m.checkIncarnation(member, incarnation)
 	if errors.Is(err, peer.ErrOtherIncarnation) {
 		return false, nil
 	}
@@ -63,7 +77,7 @@ const confirmPause = 200 * time.Millisecond
 // directory is the first one under its id (invariant 11), or with an
 // explanation once one of them knows another.
 func (s *Server) confirm(ctx context.Context) error {
-	needed := identity.ConfirmationsNeeded(len(s.cfg.InitialCluster))
+	needed := s.confirmationsNeeded()
 	confirmed := map[uint64]bool{}
 	waiting := s.cfg.Logger.Named("admission")
 	for round := 0; len(confirmed) < needed; round++ {
@@ -76,7 +90,7 @@ func (s *Server) confirm(ctx context.Context) error {
 			return err
 		}
 		if round%25 == 24 {
-			waiting.Warn("a new cluster needs more members to start; start the others",
+			waiting.Warn("a new member needs the word of other members; if the cluster is new, it needs more members to start; start the others",
 				zap.Int("confirmed", len(confirmed)), zap.Int("needed", needed))
 		}
 	}
@@ -84,8 +98,8 @@ func (s *Server) confirm(ctx context.Context) error {
 }
 
 func (s *Server) askOthers(ctx context.Context, confirmed map[uint64]bool) error {
-	for _, m := range s.rooms.machine.Members() {
-		if m.ID == s.memberID || confirmed[m.ID] {
+	for _, m := range s.members() {
+		if m.ID == s.memberID || m.IsLearner || confirmed[m.ID] {
 			continue
 		}
 		asking, cancel := context.WithTimeout(ctx, time.Second)
@@ -116,27 +130,25 @@ type peerHandler struct {
 	s *Server
 }
 
-// ReportSnapshot also lets go of the checkpoint that was streamed: it pins disk
-// space, and another follower that needs one gets a newer one.
+// ReportSnapshot also lets go of the checkpoint that was streamed.
 func (h peerHandler) ReportSnapshot(id uint64, ok bool) {
 	h.Node.ReportSnapshot(id, ok)
-	if !ok {
-		return
-	}
-	if err := h.s.rooms.snaps.Trim(); err != nil {
-		h.s.cfg.Logger.Warn("a checkpoint that is not needed any more cannot be removed", zap.Error(err))
-	}
+	h.s.snapshots.reported(h.s, id, ok)
 }
 
 // peerDown is told when the connection to a member broke.
 func (s *Server) peerDown(id uint64, reset bool) {
+	s.links.down(id)
 	s.cfg.Logger.Warn("lost the connection to node " + s.nameOf(id))
 	if n := s.node.Load(); n != nil && reset {
 		n.PeerDown(id)
 	}
 }
 
-func (s *Server) peerUp(id uint64) { s.cfg.Logger.Info("connected to node " + s.nameOf(id)) }
+func (s *Server) peerUp(id uint64) {
+	s.links.up(id)
+	s.cfg.Logger.Info("connected to node " + s.nameOf(id))
+}
 
 // rejected is told when a peer refuses this member for good.
 func (s *Server) rejected(r *peer.Refused) {
@@ -150,12 +162,14 @@ func (s *Server) rejected(r *peer.Refused) {
 		}
 		s.fail(s.bootstrapped(s.nameOf(r.Peer)))
 	case peer.ReasonRemoved:
-		s.fail(fmt.Errorf("member %x (%q) was removed from the cluster; its data directory can be deleted", s.memberID, s.cfg.Name))
+		s.fail(s.removedError())
+	case peer.ReasonOldDirectory:
+		s.fail(fmt.Errorf("%w: %s", ErrOldDirectory, r.Text))
 	}
 }
 
 func (s *Server) nameOf(id uint64) string {
-	for _, m := range s.rooms.machine.Members() {
+	for _, m := range s.members() {
 		if m.ID == id && m.Name != "" {
 			return m.Name
 		}

@@ -15,9 +15,12 @@ import (
 func (s *Server) registerMetrics(offered services) error {
 	errs := []error{
 		s.upkeepMetrics(),
+		s.watchMetrics(),
+		s.snapshots.register(s),
 		s.cfg.Registry.Register(collectors.NewGoCollector()),
 		s.cfg.Registry.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
 		s.cfg.Registry.Register(offered.stats),
+		s.cfg.Registry.Register(offered.calls),
 		s.cfg.Registry.Register(offered.metrics),
 		s.cfg.Registry.Register(s.fsyncs),
 		s.cfg.Registry.Register(newPeerMetrics(s.transport.Stats)),

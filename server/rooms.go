@@ -19,7 +19,7 @@ import (
 // rooms are the ground floor of one member and what its directory says.
 type rooms struct {
 	cfg          *Config
-	owner        owner
+	admission    *admission
 	observeFsync func(time.Duration)
 
 	dir         *identity.Dir // nil in memory mode
@@ -27,6 +27,7 @@ type rooms struct {
 	incarnation uint64
 	boot        uint64
 	complete    bool
+	prepared    bool // made offline: nothing is to be created
 
 	machine *statemachine.Machine
 	snaps   *snap.Store
@@ -41,9 +42,10 @@ type owner struct{ clusterID, memberID uint64 }
 const seedIndex, seedTerm = 1, 1
 
 // openRooms opens what can be opened before the member is admitted: everything
-// but the log of a complete directory. compacted is told of compactions.
-func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(time.Duration), compacted func()) (r *rooms, err error) {
-	r = &rooms{cfg: cfg, owner: owner, observeFsync: observeFsync}
+// but the log of a complete directory. compacted is told of compactions, follower
+// of what is applied, leases of what became of leases.
+func openRooms(cfg *Config, a *admission, fatal func(error), observeFsync func(time.Duration), compacted func(), follower statemachine.Follower, leases func([]statemachine.LeaseChange)) (r *rooms, err error) {
+	r = &rooms{cfg: cfg, admission: a, observeFsync: observeFsync}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, r.close())
@@ -54,18 +56,23 @@ func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(ti
 	if err != nil {
 		return r, err
 	}
-	r.machine, err = statemachine.Open(statemachine.Options{Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted})
+	plan := planMemory(cfg.MemoryBudgetBytes)
+	r.machine, err = statemachine.Open(statemachine.Options{
+		Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted, Follower: follower, OnLeases: leases,
+		MemTableBytes: plan.memTableBytes, CacheBytes: plan.cacheBytes, HeadsBytes: plan.headsBytes,
+		ResponseBytesMax: cfg.MaxResponseBytes,
+	})
 	if err != nil {
 		return r, fmt.Errorf("open the state in %s: %w", stateDir, err)
 	}
-	r.snaps, err = snap.New(snap.Options{Dir: snapDir, FS: fs, State: r.machine, Logger: cfg.Logger})
+	r.snaps, err = snap.New(snap.Options{Dir: snapDir, FS: fs, State: r.machine, Logger: cfg.Logger, Immutable: statemachine.ImmutableFile})
 	if err != nil {
 		return r, err
 	}
-	if !r.complete {
+	if !r.complete && !r.prepared {
 		return r, r.create()
 	}
-	if !r.machine.Initialized() {
+	if !r.machine.Initialized() && !a.joined {
 		return r, fmt.Errorf("the state in %s is damaged: it is empty, but this member has taken part in a cluster; remove this member and add it again with an empty data directory", stateDir)
 	}
 	return r, nil
@@ -74,7 +81,7 @@ func openRooms(cfg *Config, owner owner, fatal func(error), observeFsync func(ti
 // openDirectory opens the data directory, or stands in for one in memory mode.
 func (r *rooms) openDirectory() (stateDir, snapDir string, fs vfs.FS, err error) {
 	if r.cfg.Memory {
-		r.ledger = identity.NewLedger(nil, func(map[uint64]uint64) error { return nil })
+		r.ledger = identity.NewLedger(identity.Records{}, func(identity.Records) error { return nil })
 		r.incarnation, r.boot = rand.Uint64()|1, 1
 		return "state", "snap", vfs.NewMem(), nil
 	}
@@ -82,15 +89,21 @@ func (r *rooms) openDirectory() (stateDir, snapDir string, fs vfs.FS, err error)
 	if err != nil {
 		return "", "", nil, err
 	}
-	r.dir, err = identity.Open(root, identity.Identity{ClusterID: r.owner.clusterID, MemberID: r.owner.memberID, Name: r.cfg.Name})
+	walDir, err := r.cfg.separateWALDir(root)
+	if err != nil {
+		return "", "", nil, err
+	}
+	want := r.admission.identity(r.cfg.Name)
+	want.WALDir = walDir
+	r.dir, err = identity.Open(root, want)
 	if err != nil {
 		return "", "", nil, err
 	}
 	if r.ledger, err = r.dir.OpenLedger(); err != nil {
 		return "", "", nil, err
 	}
-	r.incarnation, r.boot, r.complete = r.dir.Incarnation, r.dir.Boot, r.dir.Complete
-	if !r.complete {
+	r.incarnation, r.boot, r.complete, r.prepared = r.dir.Incarnation, r.dir.Boot, r.dir.Complete, r.dir.Prepared
+	if !r.complete && !r.prepared {
 		if err := r.dir.Discard(); err != nil {
 			return "", "", nil, fmt.Errorf("clear what an interrupted first start left: %w", err)
 		}
@@ -98,9 +111,13 @@ func (r *rooms) openDirectory() (stateDir, snapDir string, fs vfs.FS, err error)
 	return r.dir.State(), r.dir.Snap(), vfs.Default, nil
 }
 
-// create makes the seeded state and the empty log of a new member.
+// create makes the state and the empty log of a new member: those of a member
+// that founds the cluster begin with a seed, those of one that joins with nothing.
 func (r *rooms) create() error {
-	seed := statemachine.Seed{ClusterID: r.owner.clusterID, Index: seedIndex, Term: seedTerm, ConfState: &raftpb.ConfState{}}
+	if r.admission.joined {
+		return r.createLog(nothing())
+	}
+	seed := statemachine.Seed{ClusterID: r.admission.clusterID, Index: seedIndex, Term: seedTerm, ConfState: &raftpb.ConfState{}}
 	_, ids := r.cfg.ids()
 	for _, m := range r.cfg.InitialCluster {
 		seed.ConfState.Voters = append(seed.ConfState.Voters, ids[m.Name])
@@ -113,6 +130,15 @@ func (r *rooms) create() error {
 	if err != nil {
 		return err
 	}
+	return r.createLog(anchor)
+}
+
+// nothing is the position of a state that is still to come.
+func nothing() *raftpb.SnapshotMetadata {
+	return &raftpb.SnapshotMetadata{Index: new(uint64(0)), Term: new(uint64(0)), ConfState: &raftpb.ConfState{}}
+}
+
+func (r *rooms) createLog(anchor *raftpb.SnapshotMetadata) error {
 	if r.cfg.Memory {
 		r.log = wal.NewMemory(r.logOptions(), anchor)
 		return nil
@@ -129,6 +155,9 @@ func (r *rooms) openLog() error {
 		return nil
 	}
 	state, err := r.machine.Durable()
+	if errors.Is(err, statemachine.ErrNotInitialized) && r.admission.joined {
+		state, err = nothing(), nil
+	}
 	if err != nil {
 		return err
 	}
@@ -142,7 +171,8 @@ func (r *rooms) openLog() error {
 func (r *rooms) logOptions() wal.Options {
 	o := wal.Options{
 		Logger: r.cfg.Logger, ObserveFsync: r.observeFsync,
-		Metadata: wal.Metadata{ClusterID: r.owner.clusterID, MemberID: r.owner.memberID},
+		MemoryBytes: planMemory(r.cfg.MemoryBudgetBytes).logKeepBytes, MemoryEntries: r.cfg.SnapshotCatchUpEntries,
+		Metadata: wal.Metadata{ClusterID: r.admission.clusterID, MemberID: r.admission.memberID},
 	}
 	if r.dir != nil {
 		o.Dir = r.dir.WAL()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,12 +14,17 @@ import (
 	"google.golang.org/grpc"
 
 	"raftkv/node"
+	"raftkv/rpc/concurrency"
 	"raftkv/rpc/etcdv3"
 	"raftkv/rpc/kvstream"
 	"raftkv/rpc/listen"
 	"raftkv/rpc/peer"
+	"raftkv/rpc/peer/peerpb"
 	"raftkv/rpc/request"
+	"raftkv/rpc/rpcerr"
 	"raftkv/rpc/web"
+	"raftkv/server/watch"
+	"raftkv/snap"
 	"raftkv/statemachine/envelope"
 )
 
@@ -34,6 +40,18 @@ type Server struct {
 	events    *events
 	node      atomic.Pointer[node.Node]
 	upkeep    upkeep
+	watches   *watch.Hub
+	leasing   *leasing
+	rewriting sync.Mutex // held while the state is rewritten
+	snapshots *snapshots
+
+	reconciling sync.Mutex // one at a time; see reconcile
+	admission   admission
+	met         atomic.Pointer[introduced]
+	table       *rpcerr.Table
+	links       links
+	changing    chan struct{} // holds one: changes of the members wait for each other
+	leaving     sync.Once
 
 	ctx    context.Context // ends when the member stops
 	cancel context.CancelCauseFunc
@@ -54,12 +72,10 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	s := &Server{cfg: cfg, fsyncs: newFsyncHistogram(), events: newEvents(), ready: make(chan struct{}), done: make(chan struct{})}
+	s := &Server{cfg: cfg, fsyncs: newFsyncHistogram(), events: newEvents(), snapshots: newSnapshots(), ready: make(chan struct{}), done: make(chan struct{}), changing: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
-	clusterID, members := cfg.ids()
-	s.clusterID, s.memberID = clusterID, members[cfg.Name]
 	go s.events.run(cfg.OnEvent, s.done)
-	if err := s.open(); err != nil {
+	if err := s.open(ctx); err != nil {
 		s.fail(err)
 		return nil, errors.Join(err, s.close())
 	}
@@ -68,34 +84,48 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 }
 
 // open binds the ports, opens the rooms and starts to serve.
-func (s *Server) open() (err error) {
+func (s *Server) open(ctx context.Context) (err error) {
 	if s.front, err = bind(&s.cfg, s.fail); err != nil {
+		return err
+	}
+	if s.admission, err = s.cfg.admit(ctx); err != nil {
+		return err
+	}
+	s.clusterID, s.memberID = s.admission.clusterID, s.admission.memberID
+	if s.table, err = errorTable(); err != nil {
 		return err
 	}
 	if s.upkeep, err = s.newUpkeep(); err != nil {
 		return err
 	}
-	if s.rooms, err = openRooms(&s.cfg, owner{s.clusterID, s.memberID}, s.fail, s.observeFsync, s.upkeep.sweeper.Wake); err != nil {
+	if s.leasing, err = s.newLeasing(); err != nil {
 		return err
 	}
+	if s.watches, err = s.newWatches(); err != nil {
+		return err
+	}
+	if s.rooms, err = openRooms(&s.cfg, &s.admission, s.fail, s.observeFsync, s.upkeep.sweeper.Wake, s.watches, s.leasing.lessor.Changed); err != nil {
+		return err
+	}
+	s.watches.Attach(s.rooms.machine)
+	s.background.Go(func() { s.watches.Run(s.ctx) })
 	secured, err := openSecurity(&s.cfg)
 	if err != nil {
 		return err
 	}
 	s.transport, err = peer.New(peer.Options{
-		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation,
-		Membership: membership{s}, Snapshots: s.rooms.snaps,
-		Hooks:  peer.Hooks{PeerUp: s.peerUp, PeerDown: s.peerDown, Rejected: s.rejected},
+		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation, Boot: s.rooms.boot,
+		Membership: membership{s}, Reconfiguration: reconfiguration{s}, Snapshots: s.rooms.snaps, Leases: s.leasing,
+		Hooks:             peer.Hooks{PeerUp: s.peerUp, PeerDown: s.peerDown, Rejected: s.rejected, Snapshot: func(p peer.SnapshotProgress) { s.snapshots.progressed(s, p) }},
+		SnapshotRateBytes: s.cfg.SnapshotRateBytes, Damaged: func(err error) bool { return errors.Is(err, snap.ErrCorrupt) },
 		Logger: s.cfg.Logger.Named("peer"), Credentials: secured.dial,
 	})
 	if err != nil {
 		return err
 	}
-	for _, m := range s.rooms.machine.Members() {
-		if m.ID != s.memberID {
-			if err := s.transport.AddPeer(m.ID, m.PeerURLs); err != nil {
-				return err
-			}
+	if s.rooms.complete || len(s.admission.through) == 0 { // else nobody would talk to it yet
+		if err := s.reconcile(); err != nil {
+			return err
 		}
 	}
 	offered, err := s.services()
@@ -108,12 +138,8 @@ func (s *Server) open() (err error) {
 
 // services builds what the ports offer.
 func (s *Server) services() (services, error) {
-	table, err := errorTable()
-	if err != nil {
-		return services{}, err
-	}
 	b := backend{s}
-	gate, err := request.New(b, request.AllowAll{}, table, request.Config{
+	gate, err := request.New(b, request.AllowAll{}, s.table, request.Config{
 		RequestBytesMax: s.cfg.MaxRequestBytes, TxnOpsMax: s.cfg.MaxTxnOps, Timeout: s.cfg.requestTimeout(),
 		Space: s.space,
 	})
@@ -121,9 +147,9 @@ func (s *Server) services() (services, error) {
 		return services{}, err
 	}
 	etcd := etcdv3.New(gate, b)
-	native := kvstream.New(gate, b)
+	native, recipes := kvstream.New(gate, b), concurrency.New(etcd)
 	handler, err := web.NewHandler(web.Config{
-		Backend: b, Services: etcd, Registry: s.cfg.Registry,
+		Backend: b, Services: etcd, Concurrency: recipes, Registry: s.cfg.Registry,
 		RequestBytesMax: int64(s.cfg.MaxRequestBytes), Timeout: s.cfg.requestTimeout(), Pprof: s.cfg.Pprof,
 		Logger: s.cfg.Logger.Named("web"),
 	})
@@ -131,12 +157,15 @@ func (s *Server) services() (services, error) {
 		return services{}, err
 	}
 	offered := services{
-		clients: func(r grpc.ServiceRegistrar) { etcd.Register(r); kvstream.Register(r, native) },
+		clients: func(r grpc.ServiceRegistrar) { etcd.Register(r); recipes.Register(r); kvstream.Register(r, native) },
 		peers:   s.transport.Register,
 		web:     handler,
 		stats:   listen.NewRPCStats(),
+		calls:   listen.NewClientRequests(peerpb.Peer_ServiceDesc.ServiceName),
 		metrics: listen.NewMetrics(),
+		guard:   request.NewStreamGuard(b.Leader),
 	}
+	s.background.Go(func() { offered.guard.Run(s.ctx, s.cfg.ElectionTimeout) })
 	if s.cfg.ExtensiveMetrics {
 		offered.stats.ObserveDurations()
 	}
@@ -153,8 +182,16 @@ func (s *Server) run() {
 	}
 	n := s.node.Load()
 	s.startUpkeep()
+	s.leasing.start()
 	s.background.Go(s.publish)
-	if err := n.WaitFor(s.ctx, func(status node.Status) bool { return status.Leader != 0 }); err == nil {
+	s.background.Go(s.watchLeadership)
+	if s.admission.joined {
+		s.background.Go(s.stayIntroduced)
+	}
+	if s.cfg.Join != "" && s.admission.joined {
+		s.background.Go(s.seekPromotion)
+	}
+	if err := s.awaitService(n); err == nil {
 		s.front.ready()
 		// Whoever follows the events hears of the leader first.
 		s.events.after(func() { close(s.ready) })
@@ -166,9 +203,31 @@ func (s *Server) run() {
 	}
 }
 
+// awaitService returns once there is a leader, and a state to serve from.
+func (s *Server) awaitService(n *node.Node) error {
+	if err := n.WaitFor(s.ctx, func(status node.Status) bool { return status.Leader != 0 }); err != nil {
+		return err
+	}
+	for !s.rooms.machine.Initialized() {
+		if err := pause(s.ctx, changePause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // bringUp makes the directory complete and starts the node.
 func (s *Server) bringUp() error {
+	if s.removed() {
+		return s.removedError()
+	}
 	if !s.rooms.complete {
+		if err := s.join(s.ctx); err != nil {
+			return err
+		}
+		if err := s.reconcile(); err != nil {
+			return err
+		}
 		if err := s.confirm(s.ctx); err != nil {
 			return err
 		}
@@ -180,12 +239,15 @@ func (s *Server) bringUp() error {
 		return err
 	}
 	applied, _ := s.rooms.machine.Applied()
+	plan := planMemory(s.cfg.MemoryBudgetBytes)
 	n, err := node.Start(node.Config{
 		ID: s.memberID, Boot: s.rooms.boot, Applied: applied,
-		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: !s.cfg.FullFirstElection,
+		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: !s.cfg.FullFirstElection, NoPreVote: s.cfg.NoPreVote,
 		Pack: s.pack, Check: checkForwarded, CommandBytesMax: s.cfg.MaxRequestBytes,
+		FlushBytes: plan.logFlushBytes, FlushEntries: int(min(s.cfg.SnapshotCount, math.MaxInt32)),
+		QueueBytesMax: plan.queueBytes, InboxBytesMax: plan.queueBytes, WriteBytesMax: plan.queueBytes,
 		Logger: s.cfg.Logger.Named("raft"), OnEvent: s.tell,
-	}, node.Rooms{Log: s.rooms.log, State: watchApply(s.rooms.machine, &s.cfg), Snapshots: s.rooms.snaps, Transport: s.transport})
+	}, node.Rooms{Log: s.rooms.log, State: watchApply(configurations{s.rooms.machine, s.membersChanged}, &s.cfg), Snapshots: installs{s.rooms.snaps, s.membersChanged}, Transport: s.transport})
 	if err != nil {
 		return err
 	}
@@ -262,7 +324,7 @@ func (s *Server) Stop() error {
 
 func (s *Server) handOver() {
 	n := s.node.Load()
-	if n == nil || s.ctx.Err() != nil || len(s.rooms.machine.Members()) == 1 {
+	if n == nil || s.ctx.Err() != nil || len(voters(s.rooms.machine.Members())) < 2 {
 		return
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, handOverTime)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -25,6 +26,52 @@ type Identity struct {
 	// Complete is set once log and state have been created and a majority has
 	// confirmed that the member is new. Until then a start begins anew.
 	Complete bool `json:"complete"`
+	// WALDir is where the log is, an absolute path; empty: in the data directory.
+	WALDir string `json:"wal_dir,omitempty"`
+	// Joined is set for a member that was added to a cluster that lived: its
+	// state may be empty until the first snapshot. Introduction are the members
+	// it was told of then.
+	Joined       bool         `json:"joined,omitempty"`
+	Introduction []Introduced `json:"introduction,omitempty"`
+	// Prepared is set for a directory that was made offline, restored, imported
+	// or recovered: log and state are there before the first start, and the ids
+	// are its own, whatever the flags would make them. A majority has to confirm
+	// it all the same.
+	Prepared bool `json:"prepared,omitempty"`
+}
+
+// Introduced is a member that a new one was told of.
+type Introduced struct {
+	ID       uint64   `json:"id"`
+	Name     string   `json:"name,omitempty"`
+	PeerURLs []string `json:"peer_urls"`
+	Learner  bool     `json:"learner,omitempty"`
+}
+
+// Peek reads what a data directory says of itself, without opening it.
+func Peek(root string) (id Identity, found bool, err error) {
+	d := &Dir{root: root}
+	if found, err = readFile(d.file(), &id); err != nil || !found {
+		return Identity{}, false, explainPath(err)
+	}
+	if id.Format != Format {
+		return id, true, d.unknownFormat(id.Format)
+	}
+	return id, true, nil
+}
+
+// explainPath adds what to do about a path that cannot be read; a damaged file
+// says it already.
+func explainPath(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return fmt.Errorf("read the data directory: %w; check its path and permissions", err)
+	}
+	return err
+}
+
+func (d *Dir) unknownFormat(format int) error {
+	return fmt.Errorf("data directory %s has format %d, this binary knows %d only; use the binary that wrote it", d.root, format, Format)
 }
 
 // Dir is an opened and locked data directory.
@@ -35,7 +82,12 @@ type Dir struct {
 }
 
 // Paths of the rooms inside a data directory.
-func (d *Dir) WAL() string   { return filepath.Join(d.root, "member", "wal") }
+func (d *Dir) WAL() string {
+	if d.WALDir != "" {
+		return d.WALDir
+	}
+	return filepath.Join(d.root, "member", "wal")
+}
 func (d *Dir) State() string { return filepath.Join(d.root, "member", "state") }
 func (d *Dir) Snap() string  { return filepath.Join(d.root, "member", "snap") }
 
@@ -54,7 +106,7 @@ var (
 // another cluster or member is refused.
 func Open(root string, want Identity) (*Dir, error) {
 	member := filepath.Join(root, "member")
-	if err := refuseForeign(root); err != nil {
+	if err := errors.Join(refusePartial(root), refuseForeign(root)); err != nil {
 		return nil, err
 	}
 	if err := makeDirs(member); err != nil {
@@ -99,7 +151,7 @@ func refuseForeign(root string) error {
 		return fmt.Errorf("read the data directory: %w; check its path and permissions", err)
 	}
 	for _, e := range entries {
-		if e.Name() != "member" && e.Name() != "lost+found" {
+		if e.Name() != "member" && e.Name() != "lost+found" && e.Name() != PartialName && !strings.HasPrefix(e.Name(), KeptPrefix) {
 			return fmt.Errorf("%w: %s holds %q; choose another --data-dir or empty this one", ErrForeign, root, e.Name())
 		}
 	}
@@ -139,13 +191,16 @@ func (d *Dir) load(want Identity) error {
 		d.Incarnation = rand.Uint64() | 1
 	}
 	if d.Format != Format {
-		return fmt.Errorf("data directory %s has format %d, this binary knows %d only; use the binary that wrote it", d.root, d.Format, Format)
+		return d.unknownFormat(d.Format)
 	}
 	if d.ClusterID != want.ClusterID || d.MemberID != want.MemberID {
 		return fmt.Errorf("%w: %s is of member %x (%q) in cluster %x, the flags say member %x in cluster %x; check the cluster list, the id and the data directory",
 			ErrOther, d.root, d.MemberID, d.Name, d.ClusterID, want.MemberID, want.ClusterID)
 	}
-	if d.Complete {
+	if err := d.settleLog(found, want.WALDir); err != nil {
+		return err
+	}
+	if d.Complete || d.Prepared {
 		if err := d.refuseHalfEmpty(); err != nil {
 			return err
 		}
@@ -169,8 +224,8 @@ func (d *Dir) refuseRemains() error {
 
 func (d *Dir) refuseHalfEmpty() error {
 	for _, path := range []string{d.WAL(), d.State()} {
-		if entries, err := os.ReadDir(path); err != nil || len(entries) == 0 {
-			return fmt.Errorf("data directory %s is half empty: %s is missing or empty; remove this member from the cluster and add a new one with an empty directory", d.root, path)
+		if !holdsSomething(path) {
+			return fmt.Errorf("data directory %s is half empty: %s is missing or empty (is a disk not mounted?); remove this member from the cluster and add a new one with an empty directory", d.root, path)
 		}
 	}
 	return nil
@@ -179,10 +234,10 @@ func (d *Dir) refuseHalfEmpty() error {
 // Discard removes the remains of an interrupted creation. Nothing in them was
 // ever promised to anybody.
 func (d *Dir) Discard() error {
-	if d.Complete {
+	if d.Complete || d.Prepared {
 		return fmt.Errorf("data directory %s is complete and is not discarded", d.root)
 	}
-	return errors.Join(os.RemoveAll(d.WAL()), os.RemoveAll(d.State()), os.RemoveAll(d.Snap()))
+	return errors.Join(d.discardLog(), os.RemoveAll(d.State()), os.RemoveAll(d.Snap()))
 }
 
 // MarkComplete records that log and state exist and that the member is

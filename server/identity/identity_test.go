@@ -166,9 +166,38 @@ func TestLedgerSurvivesRestartAndRefusesASecondLife(t *testing.T) {
 	}
 }
 
+func TestLedgerRefusesADirectoryThatWentBack(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root, want())
+	l, err := d.OpenLedger()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, boot := range []uint64{3, 3, 5} {
+		if err := l.MeetBoot(2, boot); err != nil {
+			t.Fatalf("start %d: %v", boot, err)
+		}
+	}
+	close(t, d)
+	d = open(t, root, want())
+	defer close(t, d)
+	if l, err = d.OpenLedger(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.MeetBoot(2, 4); !errors.Is(err, ErrOldDirectory) {
+		t.Fatalf("an older start: %v, want ErrOldDirectory", err)
+	}
+	if err := errors.Join(l.MeetBoot(2, 0), l.MeetBoot(3, 1), l.MeetBoot(2, 6)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(l.Forget(2), l.MeetBoot(2, 1)); err != nil {
+		t.Fatalf("after it was forgotten: %v", err)
+	}
+}
+
 func TestLedgerConfirmsNothingItCouldNotSave(t *testing.T) {
 	broken := errors.New("disk full")
-	l := NewLedger(nil, func(map[uint64]uint64) error { return broken })
+	l := NewLedger(Records{}, func(Records) error { return broken })
 	for range 2 {
 		if err := l.Meet(2, 100); !errors.Is(err, broken) {
 			t.Fatalf("%v, want the error of the disk", err)

@@ -6,7 +6,9 @@
 // counts live data, before compression, and not files: what is deleted and
 // compacted counts no more as soon as it is swept, whatever the disk does with
 // it later. The reserve is for what must go on: deletions, compactions, raft's
-// log and the flushes and compactions of the state.
+// log and the flushes and compactions of the state. It is a part of the disk,
+// and never less than those need, whatever the size of the disk. A disk that is
+// too full is made to give back what was deleted (Rewrite), now and then.
 //
 // Like in etcd the first write that does not fit activates the alarm of its
 // member, and while any member has it, Apply refuses on all members alike what
@@ -22,7 +24,9 @@
 //  1. A write that does not fit is refused before it is proposed, and the alarm
 //     has been proposed by then, as far as the request's context allowed.
 //  2. The alarm is taken back only when there is room for the largest write
-//     that was refused, and some more, so that it does not flap.
+//     that was refused, and some more, so that it does not flap, and
+//     there has been for a few seconds (roomTime), so that whoever makes room and
+//     ends the alarm by hand, as etcd wants it, is not overtaken.
 //
 // # Goroutines and locks
 //

@@ -23,6 +23,20 @@ type fakeMember struct {
 	proposed        int
 	proposeErr      error
 	proposeDuration time.Duration
+	reclaimable     int64
+	rewritten       int
+}
+
+func (f *fakeMember) Reclaimable() (n int64) { f.do(func() { n = f.reclaimable }); return n }
+
+// Rewrite frees what is reclaimable.
+func (f *fakeMember) Rewrite(context.Context) error {
+	f.do(func() {
+		f.free += uint64(f.reclaimable)
+		f.reclaimable = 0
+		f.rewritten++
+	})
+	return nil
 }
 
 func (f *fakeMember) do(change func()) {
@@ -53,9 +67,11 @@ func (f *fakeMember) SetNoSpace(_ context.Context, active bool) (err error) {
 	return err
 }
 
+const testNeed = 3 << 20
+
 // start runs a guard in the bubble of t.
 func start(t *testing.T, quota int64, f *fakeMember) *Guard {
-	g := New(quota, f, zap.NewNop())
+	g := New(quota, testNeed, f, zap.NewNop())
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { g.Run(ctx) })
@@ -86,8 +102,18 @@ func TestQuota(t *testing.T) {
 		f.do(func() { f.live = 901 })
 		pass(3 * checkInterval)
 		admit(t, g, 1, false)
+		// Room that does not last is not enough either.
+		for range 3 {
+			f.do(func() { f.live = 800 })
+			pass(roomTime - 2*checkInterval)
+			if !f.OwnNoSpace() {
+				t.Error("the alarm ended before an operator could end it")
+			}
+			f.do(func() { f.live = 950 })
+			pass(2 * checkInterval)
+		}
 		f.do(func() { f.live = 800 })
-		pass(2 * checkInterval)
+		pass(roomTime + 2*checkInterval)
 		if f.OwnNoSpace() || f.proposals() != 2 {
 			t.Errorf("alarm %t after %d proposals", f.OwnNoSpace(), f.proposals())
 		}
@@ -148,11 +174,12 @@ func TestReserveOfTheDisk(t *testing.T) {
 			t.Error("no alarm though the disk is full")
 		}
 		admit(t, g, 1, false)
-		f.do(func() { f.free = 2*reserveBytesMax - 1 })
-		pass(2 * checkInterval)
+		const enough = reserveBytesMax + reserveBytesMax/reserveClearance
+		f.do(func() { f.free = enough - 1 })
+		pass(roomTime + 2*checkInterval)
 		admit(t, g, 1, false)
-		f.do(func() { f.free = 2 * reserveBytesMax })
-		pass(2 * checkInterval)
+		f.do(func() { f.free = enough })
+		pass(roomTime + 2*checkInterval)
 		admit(t, g, 1, true)
 		// A small disk has a smaller reserve.
 		f.do(func() { f.free, f.total = 6<<20, 100<<20 })
@@ -164,8 +191,41 @@ func TestReserveOfTheDisk(t *testing.T) {
 	})
 }
 
+// TestSmallDisk: the reserve never falls below what must go on needs, and a
+// full disk is made to give space back, but not for ever and not for nothing.
+func TestSmallDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &fakeMember{free: testNeed, total: 20 << 20}
+		g := start(t, -1, f)
+		admit(t, g, 1, true)
+		f.do(func() { f.free = testNeed - 1 })
+		pass(2 * checkInterval)
+		admit(t, g, 1, false)
+		f.do(func() { f.reclaimable = testNeed/reserveClearance - 1 })
+		pass(2 * rewriteInterval)
+		if f.rewritten != 0 {
+			t.Error("rewritten though that would not help")
+		}
+		f.do(func() { f.free, f.reclaimable = 0, testNeed/2 })
+		pass(2 * checkInterval)
+		if f.rewritten != 1 || !f.OwnNoSpace() {
+			t.Errorf("rewritten %d times, alarm %t", f.rewritten, f.OwnNoSpace())
+		}
+		f.do(func() { f.reclaimable = testNeed })
+		pass(rewriteInterval / 2)
+		if f.rewritten != 1 {
+			t.Error("rewritten again at once")
+		}
+		pass(rewriteInterval)
+		if f.rewritten != 2 || f.OwnNoSpace() {
+			t.Errorf("rewritten %d times, alarm %t", f.rewritten, f.OwnNoSpace())
+		}
+		admit(t, g, 1, true)
+	})
+}
+
 func TestDefault(t *testing.T) {
-	if g := New(0, &fakeMember{}, zap.NewNop()); g.Bytes() != DefaultBytes {
+	if g := New(0, 0, &fakeMember{}, zap.NewNop()); g.Bytes() != DefaultBytes {
 		t.Errorf("quota %d", g.Bytes())
 	}
 }

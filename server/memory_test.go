@@ -1,0 +1,34 @@
+package server
+
+import (
+	"testing"
+
+	"raftkv/statemachine"
+)
+
+// TestMemoryPlan: what may grow with use leaves room in every budget, and the
+// limit of the heap leaves room for what is kept outside of it.
+func TestMemoryPlan(t *testing.T) {
+	for _, budget := range []int64{MemoryBudgetBytesMin, DefaultMemoryBudgetBytes, 1 << 30, 64 << 30} {
+		p := planMemory(budget)
+		sum := p.cacheBytes + statemachine.MemTablesMax*int64(p.memTableBytes) + int64(p.logKeepBytes) + int64(p.logFlushBytes) + p.headsBytes
+		if sum < budget/2 || sum > budget*4/5 {
+			t.Errorf("budget %d: %+v takes %d", budget, p, sum)
+		}
+		if p.queueBytes < 4<<20 {
+			t.Errorf("budget %d: queues of %d bytes", budget, p.queueBytes)
+		}
+		cfg := Config{MemoryBudgetBytes: budget}
+		outside := int64(0)
+		if offHeap {
+			outside = p.cacheBytes + statemachine.MemTablesMax*int64(p.memTableBytes)
+		}
+		if limit := cfg.HeapLimitBytes(); limit+outside != budget || limit < sum-p.cacheBytes-statemachine.MemTablesMax*int64(p.memTableBytes) {
+			t.Errorf("budget %d: heap limit %d beside %d", budget, limit, outside)
+		}
+		cfg.Memory = true
+		if cfg.HeapLimitBytes() != 0 {
+			t.Error("a member in memory mode has a limit")
+		}
+	}
+}
