@@ -36,26 +36,34 @@ func (c *Client) Members(ctx context.Context, linearizable bool) (*pb.MemberList
 // the last index is taken to be the commit index, and a candidate cannot be
 // told from a follower.
 func (c *Client) StatusAt(ctx context.Context, address string) (*kvpb.StatusResponse, error) {
-	host, err := ParseEndpoint(address)
+	e, done, err := c.at(address)
 	if err != nil {
 		return nil, err
 	}
-	all := slices.Concat(c.primary, c.fallback)
-	i := slices.IndexFunc(all, func(e *endpoint) bool { return e.address == host })
-	if i < 0 {
-		e, err := newEndpoint(address, c.dialTimeout, c.tls)
-		if err != nil {
-			return nil, err
-		}
-		// Close only says that a connection was closed before.
-		defer func() { _ = e.conn.Close() }()
-		all, i = []*endpoint{e}, 0
-	}
-	resp, failure := all[i].status(ctx)
+	defer done()
+	resp, failure := e.status(ctx)
 	if failure != nil {
 		return nil, failure
 	}
 	return resp, nil
+}
+
+// at finds the endpoint of an address, or makes one for as long as done is not
+// called.
+func (c *Client) at(address string) (e *endpoint, done func(), err error) {
+	host, err := ParseEndpoint(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	all := slices.Concat(c.primary, c.fallback)
+	if i := slices.IndexFunc(all, func(e *endpoint) bool { return e.address == host }); i >= 0 {
+		return all[i], func() {}, nil
+	}
+	if e, err = newEndpoint(address, c.dialTimeout, c.tls); err != nil {
+		return nil, nil, err
+	}
+	// Close only says that a connection was closed before.
+	return e, func() { _ = e.conn.Close() }, nil
 }
 
 func (e *endpoint) status(ctx context.Context) (*kvpb.StatusResponse, *EndpointError) {

@@ -6,8 +6,16 @@
 // etcd API where it does not, so the same program also works against etcd; what
 // only the native service knows (how many members hold a write) is then 0.
 //
+// A watch ([Client.Watch]) moves on, too: it goes on at another endpoint behind
+// the last event that it told of.
+//
+// Leases are renewed by [Client.KeepAlive] for as long as the caller lets it
+// run. [Client.Claim] and [Client.Observe] are etcd's recipe for locks and
+// elections, so they work together with users of etcd's own libraries.
+//
 // What it deliberately does not do: it keeps no session, so it never repeats a
-// write whose outcome it does not know; it does not pipeline, balance load or
+// write whose outcome it does not know, but for the one of a Claim, which done
+// twice is done once; it does not pipeline, balance load or
 // remember which endpoint answered last. It reads no certificate files.
 //
 // # What callers can rely on

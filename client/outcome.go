@@ -138,6 +138,7 @@ func beforeProposal(err error) bool {
 	case rpctypes.ErrorDesc(rpctypes.ErrGRPCNoLeader),
 		rpctypes.ErrorDesc(rpctypes.ErrGRPCNotLeader),
 		rpctypes.ErrorDesc(rpctypes.ErrGRPCNotSupportedForLearner),
+		rpctypes.ErrorDesc(rpctypes.ErrGRPCUnhealthy), // a change of the members: healthy later, perhaps
 		rpctypes.ErrorDesc(rpctypes.ErrGRPCRequestTooManyRequests):
 		return true
 	}
