@@ -7,8 +7,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
+	"raftkv/cmd/raft-cli/internal/shell"
 	"raftkv/cmd/raft-cli/internal/verb"
 )
 
@@ -30,25 +34,29 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	link := &connection{getenv: os.Getenv}
 	s.Connect = link.client
 	root := newRoot(s, link)
+	root.AddCommand(shellCommand(s, link))
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 
+	if len(args) > 0 && strings.HasPrefix(args[0], cobra.ShellCompRequestCmd) {
+		if err := verb.CompleteFlags(root); err != nil {
+			_, _ = fmt.Fprintln(stderr, err) // as below
+			return 1
+		}
+	}
 	cmd, err := root.ExecuteContextC(ctx)
 	if closing := link.close(); closing != nil {
 		err = errors.Join(err, &verb.Failure{Err: closing})
 	}
-	code := verb.ExitCode(err)
+	var shellEnded *shell.Ended
+	if errors.As(err, &shellEnded) {
+		return shellEnded.Code
+	}
 	if err != nil {
 		// Nothing is left to report to if this fails.
-		_, _ = fmt.Fprintln(stderr, err)
+		_, _ = fmt.Fprintln(stderr, verb.ErrorText(cmd, err))
 	}
-	if code == 2 {
-		if cmd.HasParent() {
-			_, _ = fmt.Fprintf(stderr, "usage: %s\n", cmd.UseLine())
-		}
-		_, _ = fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
-	}
-	return code
+	return verb.ExitCode(err)
 }

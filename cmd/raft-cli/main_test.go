@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -21,7 +23,25 @@ import (
 	"raftkv/rpc/kvstream/kvpb"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(asRaftCLI) != "" {
+		os.Exit(run(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// hang makes a member answer nothing any more. hanging, if not nil, is closed
+// at the first request.
+func hang(m *clienttest.Member, hanging chan struct{}) {
+	var once sync.Once
+	m.Intercept(func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
+		if hanging != nil {
+			once.Do(func() { close(hanging) })
+		}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	})
+}
 
 // TestScripts runs command lines against fake members. A script's commands are
 //
@@ -101,10 +121,7 @@ func (s *script) change(d *datadriven.TestData, m *clienttest.Member) {
 	case "serve":
 		m.Intercept(nil)
 	case "hang":
-		m.Intercept(func(ctx context.Context, _ any, _ *grpc.UnaryServerInfo, _ grpc.UnaryHandler) (any, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		})
+		hang(m, nil)
 	case "break":
 		m.Intercept(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, h grpc.UnaryHandler) (any, error) {
 			resp, err := h(ctx, req)

@@ -21,6 +21,13 @@ func newRoot(s *verb.Session, link *connection) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "raft-cli",
 		Short: "Read, write and watch over a raft-kv cluster",
+		Long: `Read, write and watch over a raft-kv cluster, or one of etcd.
+
+The exit code is 0 when done, 1 when refused or failed, 2 for wrong usage.`,
+		Example: `  raft-cli set name Alice
+  raft-cli get name
+  raft-cli status
+  raft-cli shell`,
 		// run prints errors, and help only where it was asked for.
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -34,11 +41,48 @@ func newRoot(s *verb.Session, link *connection) *cobra.Command {
 	})
 	s.RegisterFlags(root.PersistentFlags())
 	link.registerFlags(root.PersistentFlags())
-	root.AddCommand(verb.Commands(s)...)
+	root.SetHelpCommandGroupID(verb.OtherGroup)
+	root.SetCompletionCommandGroupID(verb.OtherGroup)
+	verbs := verb.Commands(s)
+	root.AddGroup(verb.GroupsOf(verbs)...)
+	root.AddCommand(verbs...)
+	root.SetHelpCommand(helpCommand())
 	return root
 }
 
-// connection is the client of this process, made when it is first asked for.
+// helpCommand is help, which cobra's own lets succeed for verbs that do not
+// exist.
+func helpCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "help [VERB...]", Short: "Explain a verb", GroupID: verb.OtherGroup,
+		Example: "  raft-cli help get\n  raft-cli help member add",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			var names []cobra.Completion
+			if of, rest, err := cmd.Root().Find(args); err == nil && len(rest) == 0 {
+				for _, c := range of.Commands() {
+					if c.IsAvailableCommand() && strings.HasPrefix(c.Name(), typed) {
+						names = append(names, cobra.CompletionWithDesc(c.Name(), c.Short))
+					}
+				}
+			}
+			return names, cobra.ShellCompDirectiveNoFileComp
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			of, rest, err := cmd.Root().Find(args)
+			if err == nil && len(rest) > 0 {
+				err = fmt.Errorf("there is no verb %q", strings.Join(args, " "))
+			}
+			if err != nil {
+				return err
+			}
+			of.InitDefaultHelpFlag()
+			return of.Help()
+		},
+	}
+}
+
+// connection is the client of this process, made when it is first asked for,
+// and anew when a line of the shell names other endpoints or certificates.
 type connection struct {
 	getenv      func(string) string
 	endpoints   string
@@ -46,6 +90,7 @@ type connection struct {
 	dialTimeout time.Duration
 	tls         tlsFiles
 	made        *client.Client
+	madeFor     string
 }
 
 func (l *connection) registerFlags(flags *pflag.FlagSet) {
@@ -88,6 +133,12 @@ func (l *connection) client() (*client.Client, error) {
 	if l.dialTimeout <= 0 {
 		return nil, &verb.UsageError{Err: fmt.Errorf("--dial-timeout %v is not positive", l.dialTimeout)}
 	}
+	wanted := fmt.Sprintf("%v %q %v %+v", l.given(), l.endpoints, l.dialTimeout, l.tls)
+	if l.made != nil && l.madeFor != wanted {
+		if err := l.close(); err != nil {
+			return nil, err
+		}
+	}
 	if l.made == nil {
 		cfg, err := l.config()
 		if err != nil {
@@ -97,7 +148,7 @@ func (l *connection) client() (*client.Client, error) {
 		if err != nil {
 			return nil, &verb.UsageError{Err: err}
 		}
-		l.made = c
+		l.made, l.madeFor = c, wanted
 	}
 	return l.made, nil
 }
@@ -106,5 +157,7 @@ func (l *connection) close() error {
 	if l.made == nil {
 		return nil
 	}
-	return l.made.Close()
+	closing := l.made
+	l.made = nil
+	return closing.Close()
 }

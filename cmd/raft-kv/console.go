@@ -31,6 +31,12 @@ func (s *story) line(format string, args ...any) {
 }
 
 func (s *story) starting(cfg server.Config) {
+	if cfg.Join != "" {
+		s.line("Node %s starting...", cfg.Name)
+		s.line("Joining the cluster of %s as %s", hostOf(cfg.Join), hostOf(cfg.InitialCluster[0].PeerURLs[0]))
+		s.line("[LEARNER] Waiting for the state...")
+		return
+	}
 	var addresses []string
 	for _, m := range cfg.InitialCluster {
 		addresses = append(addresses, hostOf(m.PeerURLs[0]))
@@ -56,9 +62,13 @@ func (s *story) event(e server.Event) {
 		s.line("[FOLLOWER] Leader is node %s", e.LeaderName)
 	case server.EventLeaderLost:
 		s.line("[FOLLOWER] Waiting for leader...")
+	case server.EventVoter:
+		s.line("[FOLLOWER] Promoted: this node votes now")
 	case server.EventCatchingUp:
 		s.line("[FOLLOWER] Catching up... (%d log entries)", e.Entries)
 	case server.EventCaughtUp:
 		s.line("[FOLLOWER] Caught up! Leader is node %s", e.LeaderName)
+	case server.EventSnapshot:
+		s.line("%s", snapshotLine(e))
 	}
 }

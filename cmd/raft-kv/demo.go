@@ -71,9 +71,13 @@ func (o *demoOptions) runNodes(cmd *cobra.Command, dir string, told *story) erro
 	defer cancel()
 	var nodes, ready sync.WaitGroup
 	errs := make([]error, o.nodes)
+	members := make([]server.Config, o.nodes)
+	for i := range members {
+		members[i] = o.member(i, dir)
+	}
+	limitHeap(members...)
 	ready.Add(o.nodes)
-	for i := range o.nodes {
-		cfg := o.member(i, dir)
+	for i, cfg := range members {
 		cfg.Logger = logger.With()
 		mine := told.of(cfg.Name)
 		cfg.OnEvent = mine.event
@@ -98,7 +102,10 @@ func (o *demoOptions) runNodes(cmd *cobra.Command, dir string, told *story) erro
 }
 
 func (o *demoOptions) member(i int, dir string) server.Config {
-	cfg := server.Config{Memory: o.storage == "memory"}
+	cfg := server.Config{
+		Memory:            o.storage == "memory",
+		MemoryBudgetBytes: memoryBudget(o.nodes, goMemoryLimit(), groupMemoryLimit(os.DirFS("/"))),
+	}
 	for j := range o.nodes {
 		cfg.InitialCluster = append(cfg.InitialCluster, server.Member{
 			Name: fmt.Sprint(j + 1), PeerURLs: []string{fmt.Sprintf("http://localhost:%d", o.port+j)},

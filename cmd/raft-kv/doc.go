@@ -3,7 +3,7 @@
 //
 // It only translates: flags, environment and YAML into a server.Config, events
 // into lines, the end of a member into an exit code (0 stopped as told, 1
-// failed, 2 wrong usage).
+// failed, 2 wrong usage, 3 removed from the cluster).
 //
 // # Where settings come from
 //

@@ -22,24 +22,30 @@ type memberOptions struct {
 	id      int
 	cluster list
 	storage string
+	join    string
+	address string
 
-	name, dataDir                                      string
+	name, dataDir, walDir                              string
 	listenClient, listenClientHTTP, listenMetrics      list
 	advertiseClient, listenPeer, initialAdvertisePeer  list
 	initialCluster, initialClusterState, initialToken  string
 	heartbeatMS, electionMS                            int
-	initialTickAdvance                                 bool
+	maxResponseBytes                                   int64
+	initialTickAdvance, preVote, strictReconfig        bool
+	maxLearners                                        int
 	maxRequestBytes, maxTxnOps                         int
 	maxStreams                                         uint32
 	keepaliveMin, keepaliveInterval, keepaliveTimeout  time.Duration
-	quotaBytes                                         int64
+	quotaBytes, memoryBytes, snapshotRateBytes         int64
 	compactionMode, compactionRetention                string
 	compactionBatch                                    int
+	snapshotCount, catchUpEntries                      uint64
 	compactionSleep                                    time.Duration
-	warnApply, warnUnary                               time.Duration
+	warnApply, warnUnary, watchProgress                time.Duration
 	metrics, featureGates, logger, logFormat, logLevel string
 	logOutputs                                         list
 	pprof                                              bool
+	forceNewCluster                                    bool
 	clientTLS, peerTLS                                 tlsOptions
 	cipherSuites                                       list
 	tlsMin, tlsMax                                     string
@@ -73,9 +79,14 @@ func (o *memberOptions) registerOurs(f *pflag.FlagSet) {
 	f.IntVar(&o.id, "id", 0, "short form: number of this node in --cluster, from 1")
 	f.Var(&o.cluster, "cluster", "short form: host:port of every node; each serves clients and peers on that one port")
 	f.StringVar(&o.storage, "storage", "disk", `"disk", or "memory" for tests and demos: such a node forgets everything when it stops`)
+	f.StringVar(&o.join, "join", "", "short form: host:port of any live node; adds this node, --id, to that one's cluster")
+	f.StringVar(&o.address, "address", "", "with --join: host:port where the other nodes and clients reach this one (default localhost:8000+id)")
 	f.StringVar(&o.configFile, "config-file", "", "YAML file with the names of flags as keys; other flags and the environment are then ignored")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
-	for _, name := range []string{"id", "cluster", "storage"} {
+	f.Int64Var(&o.snapshotRateBytes, "snapshot-rate-bytes", 0, "bytes a second that all snapshots may take which this member sends, to members that fell behind and to clients that save; 0: the default of 64 MiB, negative: no bound")
+	f.Int64Var(&o.memoryBytes, "memory-budget-bytes", 0,
+		"memory to stay within, however much data there is; 0: three quarters of $GOMEMLIMIT, else 224 MiB, or half of a smaller control group")
+	for _, name := range []string{"id", "cluster", "storage", "join", "address", "memory-budget-bytes", "snapshot-rate-bytes"} {
 		f.Lookup(name).Annotations = map[string][]string{ours: nil}
 	}
 }
@@ -83,6 +94,7 @@ func (o *memberOptions) registerOurs(f *pflag.FlagSet) {
 func (o *memberOptions) registerMember(f *pflag.FlagSet) {
 	f.StringVar(&o.name, "name", "default", "name of this member")
 	f.StringVar(&o.dataDir, "data-dir", "", "data directory (default NAME.raft-kv; raft-kv-ID in the short form)")
+	f.StringVar(&o.walDir, "wal-dir", "", "directory of the log, say on a disk of its own (default: in the data directory)")
 	o.listenClient, o.listenPeer = list{"http://localhost:2379"}, list{"http://localhost:2380"}
 	f.Var(&o.listenClient, "listen-client-urls", "URLs to serve clients on; http and https may share a port")
 	f.Var(&o.listenClientHTTP, "listen-client-http-urls", "URLs to serve HTTP for clients on; --listen-client-urls then serve gRPC alone")
@@ -91,26 +103,34 @@ func (o *memberOptions) registerMember(f *pflag.FlagSet) {
 	f.Var(&o.listenPeer, "listen-peer-urls", "URLs to serve peers on")
 	f.IntVar(&o.heartbeatMS, "heartbeat-interval", 100, "heartbeat interval in milliseconds")
 	f.IntVar(&o.electionMS, "election-timeout", 1000, "election timeout in milliseconds")
+	f.BoolVar(&o.preVote, "pre-vote", true, "ask before an election whether it could succeed; without it a new leader always waits for the election timeout")
 	f.BoolVar(&o.initialTickAdvance, "initial-election-tick-advance", true, "do not wait a whole election timeout for a leader after the start")
 }
 
 func (o *memberOptions) registerCluster(f *pflag.FlagSet) {
 	f.Var(&o.initialAdvertisePeer, "initial-advertise-peer-urls", "peer URLs told to the cluster (default: the listen URLs)")
 	f.StringVar(&o.initialCluster, "initial-cluster", "", "name=peer-url of every initial member, comma separated")
-	f.StringVar(&o.initialClusterState, "initial-cluster-state", "new", `"new"; joining an "existing" cluster is not supported yet`)
+	f.StringVar(&o.initialClusterState, "initial-cluster-state", "new", `"new", or "existing" for a member that was added to a live cluster`)
+	f.BoolVar(&o.strictReconfig, "strict-reconfig-check", true, "refuse changes of the members that could cost the majority")
+	f.IntVar(&o.maxLearners, "max-learners", 1, "most learners that the cluster may have at a time")
+	f.BoolVar(&o.forceNewCluster, "force-new-cluster", false, "make a cluster of this member alone, of what its data directory has left; the others must never run again (see raft-kv recover --help)")
 	f.StringVar(&o.initialToken, "initial-cluster-token", "raft-kv-cluster", "tells clusters with equal URLs apart")
 }
 
 func (o *memberOptions) registerLimits(f *pflag.FlagSet) {
 	f.IntVar(&o.maxRequestBytes, "max-request-bytes", 3<<19, "largest request a client may send, in bytes")
+	f.Int64Var(&o.maxResponseBytes, "max-response-bytes", math.MaxInt32, "most bytes that one read may take; clients read more in pages or by RangeStream")
 	f.IntVar(&o.maxTxnOps, "max-txn-ops", 128, "most operations in a transaction")
 	f.Uint32Var(&o.maxStreams, "max-concurrent-streams", math.MaxUint32, "most requests in flight on one connection")
 	f.DurationVar(&o.keepaliveMin, "grpc-keepalive-min-time", 5*time.Second, "shortest interval at which a client may ping")
 	f.DurationVar(&o.keepaliveInterval, "grpc-keepalive-interval", 2*time.Hour, "idle time after which the server pings a client; 0: never")
 	f.DurationVar(&o.keepaliveTimeout, "grpc-keepalive-timeout", 20*time.Second, "how long the server waits for the answer to a ping; 0: it never pings")
+	f.DurationVar(&o.watchProgress, "watch-progress-notify-interval", 10*time.Minute, "how long a watch that asks for it goes without an event before it is told of progress")
 	f.DurationVar(&o.warnApply, "warning-apply-duration", 100*time.Millisecond, "warn when applying takes longer")
 	f.DurationVar(&o.warnUnary, "warning-unary-request-duration", 300*time.Millisecond, "warn when a unary request takes longer")
 	f.Int64Var(&o.quotaBytes, "quota-backend-bytes", 0, "bound of the live data in bytes; 0: the default, negative: none")
+	f.Uint64Var(&o.snapshotCount, "snapshot-count", 0, "log entries after which the state is flushed and the log released; 0: by their bytes alone")
+	f.Uint64Var(&o.catchUpEntries, "snapshot-catchup-entries", 0, "most released log entries kept for followers that lag; 0: by their bytes alone")
 	f.StringVar(&o.compactionMode, "auto-compaction-mode", "periodic", `what --auto-compaction-retention counts: "periodic" time or "revision"s`)
 	f.StringVar(&o.compactionRetention, "auto-compaction-retention", "0", "history to keep: hours or a duration, or a number of revisions; 0: all")
 	f.IntVar(&o.compactionBatch, "compaction-batch-limit", 0, "most revisions that a compaction removes at a time; 0: the default")
@@ -149,7 +169,9 @@ func (o *memberOptions) registerLogs(f *pflag.FlagSet) {
 	f.Var(&o.logOutputs, "log-outputs", `"default", "stdout", "stderr" or files, comma separated`)
 }
 
-func (o *memberOptions) short() bool { return o.flags.Changed("id") || o.flags.Changed("cluster") }
+func (o *memberOptions) short() bool {
+	return o.flags.Changed("id") || o.flags.Changed("cluster") || o.flags.Changed("join")
+}
 
 // likeEtcd reports whether the member was started as etcd is.
 func (o *memberOptions) likeEtcd() bool {

@@ -18,23 +18,21 @@ type laterFlag struct {
 
 func laterFlags() []laterFlag {
 	flags := []laterFlag{
-		{name: "strict-reconfig-check", off: []string{"true"}, bare: true},
 		{name: "enable-grpc-gateway", off: []string{"true"}, bare: true},
-		{name: "pre-vote", off: []string{"true"}, bare: true},
 		{name: "discovery-fallback", off: []string{"exit"}},
 		{name: "cors", off: []string{"*"}}, {name: "host-whitelist", off: []string{"*"}},
 		{name: "corrupt-check-time", off: []string{"0", "0s"}},
 	}
 	for _, name := range []string{
-		"force-new-cluster", "unsafe-no-fsync", "enable-distributed-tracing", "enable-log-rotation", "memory-mlock",
+		"unsafe-no-fsync", "enable-distributed-tracing", "enable-log-rotation", "memory-mlock",
 		"socket-reuse-port", "socket-reuse-address", "discovery-insecure-skip-tls-verify",
 	} {
 		flags = append(flags, laterFlag{name: name, off: []string{"false"}, bare: true})
 	}
 	flags = append(flags, laterFlag{name: "discovery-insecure-transport", bare: true})
 	for _, name := range []string{
-		"wal-dir", "max-learners", "auth-token", "auth-token-ttl", "bcrypt-cost",
-		"compact-hash-check-time", "watch-progress-notify-interval", "downgrade-check-time",
+		"auth-token", "auth-token-ttl", "bcrypt-cost",
+		"compact-hash-check-time",
 		"discovery", "discovery-proxy", "discovery-srv", "discovery-srv-name", "discovery-token", "discovery-endpoints",
 		"discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time", "discovery-keepalive-timeout",
 		"discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password",
@@ -79,12 +77,11 @@ func registerMeaningless(f *pflag.FlagSet) {
 	f.Int("backend-batch-limit", 0, "")
 	f.String("backend-bbolt-freelist-type", "", "")
 	f.Uint("bootstrap-defrag-threshold-megabytes", 0, "")
+	f.Duration("downgrade-check-time", 0, "")
 	f.Uint("max-snapshots", 0, "")
 	f.Uint("max-wals", 0, "")
 	f.Duration("raft-read-timeout", 0, "")
 	f.Duration("raft-write-timeout", 0, "")
-	f.Uint64("snapshot-count", 0, "")
-	f.Uint64("snapshot-catchup-entries", 0, "")
 	f.String("v2-deprecation", "", "")
 	for _, name := range meaningless() {
 		flag := f.Lookup(name)
@@ -93,12 +90,12 @@ func registerMeaningless(f *pflag.FlagSet) {
 }
 
 // meaningless names them: those of bbolt, of files that are counted otherwise
-// here, and of a log that is released by its size in bytes.
+// here, and of downgrades that are complete, which only an older binary makes.
 func meaningless() []string {
 	return []string{
 		"backend-batch-interval", "backend-batch-limit", "backend-bbolt-freelist-type", "bootstrap-defrag-threshold-megabytes",
-		"max-snapshots", "max-wals", "raft-read-timeout", "raft-write-timeout",
-		"snapshot-count", "snapshot-catchup-entries", "v2-deprecation",
+		"downgrade-check-time", "max-snapshots", "max-wals", "raft-read-timeout", "raft-write-timeout",
+		"v2-deprecation",
 	}
 }
 

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"log"
+	"net/url"
 	"slices"
+	"strings"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -96,15 +100,58 @@ func (l logging) sink(stdout, stderr io.Writer) (zapcore.WriteSyncer, func(), er
 }
 
 // captureLibraries sends what libraries write to the standard error to the log,
-// where every line must be JSON. It must run before gRPC is used.
-func captureLibraries(logger *zap.Logger) (restore func()) {
+// where every line must be JSON. It must run before gRPC is used. What someone
+// asked Go itself for, by http2debug in $GODEBUG, stays as Go writes it: tools
+// that ask for it read it so. They look for the headers of clients, since peers
+// of etcd speak no HTTP/2; so whom the peers asked for is left out.
+func captureLibraries(logger *zap.Logger, godebug string, members []server.Member) (restore func()) {
 	grpclog.SetLoggerV2(zapgrpc.NewLogger(logger.Named("grpc").WithOptions(zap.IncreaseLevel(zap.ErrorLevel))))
+	for setting := range strings.SplitSeq(godebug, ",") {
+		if value, ok := strings.CutPrefix(setting, "http2debug="); ok && value != "0" {
+			before := log.Writer()
+			log.SetOutput(withoutPeers(before, members))
+			return func() { log.SetOutput(before) }
+		}
+	}
 	return zap.RedirectStdLog(logger)
+}
+
+// lineFilter drops lines with one of these ends. The log package writes a line
+// at a time.
+type lineFilter struct {
+	io.Writer
+	ends []string
+}
+
+// withoutPeers drops the lines that name a host of a peer URL, without its
+// port, as the authority: so members call each other.
+func withoutPeers(w io.Writer, members []server.Member) lineFilter {
+	f := lineFilter{Writer: w}
+	for _, m := range members {
+		for _, peer := range m.PeerURLs {
+			if u, err := url.Parse(peer); err == nil {
+				f.ends = append(f.ends, fmt.Sprintf("header field \":authority\" = %q\n", u.Hostname()))
+			}
+		}
+	}
+	return f
+}
+
+func (f lineFilter) Write(line []byte) (int, error) {
+	for _, end := range f.ends {
+		if bytes.HasSuffix(line, []byte(end)) {
+			return len(line), nil
+		}
+	}
+	return f.Writer.Write(line)
 }
 
 // logStory returns an event handler that writes the story into a JSON log.
 func logStory(logger *zap.Logger) func(server.Event) {
 	return func(e server.Event) {
+		if e.Kind == server.EventSnapshot {
+			return // the server logs transfers itself, with their figures
+		}
 		logger.Info(headline(e), zap.Uint64("term", e.Term), zap.String("leader", e.LeaderName), zap.Uint64("entries", e.Entries))
 	}
 }

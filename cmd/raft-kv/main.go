@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"raftkv/server"
 )
 
 // Exit codes.
@@ -17,6 +19,9 @@ const (
 	exitOK     = 0
 	exitFailed = 1
 	exitUsage  = 2
+	// exitRemoved: the cluster has removed this member; starting it again is of no
+	// use.
+	exitRemoved = 3
 )
 
 // usageError marks errors that the user mends by other flags.
@@ -52,11 +57,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "raft-kv --help lists the flags.")
 		return exitUsage
 	case errors.As(err, &logged):
-		return exitFailed
+		return failureCode(err)
 	default:
 		fmt.Fprintf(stderr, "raft-kv: %v\n", err)
-		return exitFailed
+		return failureCode(err)
 	}
+}
+
+func failureCode(err error) int {
+	if errors.Is(err, server.ErrRemoved) {
+		return exitRemoved
+	}
+	return exitFailed
 }
 
 func rootCommand() *cobra.Command {
@@ -73,7 +85,7 @@ func rootCommand() *cobra.Command {
 	}
 	opts.register(root.Flags())
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(demoCommand())
+	root.AddCommand(demoCommand(), recoverCommand())
 	return root
 }
 

@@ -22,10 +22,14 @@ func runMember(cmd *cobra.Command, opts *memberOptions) error {
 	if err != nil {
 		return usageError{err}
 	}
+	if opts.memoryBytes == 0 {
+		opts.memoryBytes = memoryBudget(1, goMemoryLimit(), groupMemoryLimit(os.DirFS("/")))
+	}
 	cfg, logs, err := opts.config()
 	if err != nil {
 		return usageError{err}
 	}
+	limitHeap(cfg)
 	logger, done, err := logs.open(cmd.OutOrStdout(), cmd.ErrOrStderr())
 	if err != nil {
 		return usageError{err}
@@ -34,6 +38,11 @@ func runMember(cmd *cobra.Command, opts *memberOptions) error {
 	cfg.Logger = logger
 	for _, n := range opts.notices {
 		logger.Warn(n.msg, n.fields...)
+	}
+	if opts.forceNewCluster {
+		if err := forceNewCluster(cmd.Context(), cfg); err != nil {
+			return err
+		}
 	}
 	if logs.format == "console" {
 		told := newStory(cmd.OutOrStdout())
@@ -46,7 +55,7 @@ func runMember(cmd *cobra.Command, opts *memberOptions) error {
 
 // serveInLog runs a member that says everything in its log.
 func serveInLog(ctx context.Context, cfg server.Config) error {
-	defer captureLibraries(cfg.Logger)()
+	defer captureLibraries(cfg.Logger, os.Getenv("GODEBUG"), cfg.InitialCluster)()
 	cfg.OnEvent = logStory(cfg.Logger)
 	cfg.Logger.Info("starting", zap.String("name", cfg.Name), zap.String("version", server.Version), zap.String("etcd-version", server.EtcdVersion),
 		zap.String("data-dir", cfg.DataDir), zap.Strings("listen-client-urls", cfg.ListenClientURLs), zap.Strings("listen-peer-urls", cfg.ListenPeerURLs))

@@ -90,7 +90,7 @@ func (o *memberOptions) readEnvironment(env map[string]string) error {
 // noteUnknown warns of variables that look as if they were meant for us.
 func (o *memberOptions) noteUnknown(env map[string]string, known map[string]bool) {
 	// What raft-cli reads, and what etcd reads beside flags.
-	for _, name := range []string{"RAFTKV_ENDPOINTS", "RAFTKV_CACERT", "RAFTKV_CERT", "RAFTKV_KEY", "ETCD_UNSUPPORTED_ARCH"} {
+	for _, name := range []string{"RAFTKV_ENDPOINTS", "RAFTKV_CACERT", "RAFTKV_CERT", "RAFTKV_KEY", "ETCD_UNSUPPORTED_ARCH", "ETCD_VERIFY"} {
 		known[name] = true
 	}
 	var unknown []string
@@ -123,6 +123,10 @@ func (o *memberOptions) readFile(path string) error {
 		case s.truth && f.NoOptDefVal == "": // not a flag that may stand alone
 			errs = append(errs, fmt.Errorf("key %q: YAML takes the value for true or false; put it in quotes", s.key))
 		default:
+			// etcd's files give durations in nanoseconds.
+			if s.plain && f.Value.Type() == "duration" {
+				s.value += "ns"
+			}
 			if err := o.flags.Set(s.flag, s.value); err != nil {
 				errs = append(errs, fmt.Errorf("key %q: %w", s.key, err))
 			}

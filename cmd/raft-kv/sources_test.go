@@ -210,8 +210,8 @@ func TestEveryFlagOfTheList(t *testing.T) {
 
 func TestLaterFlags(t *testing.T) {
 	for _, args := range []string{
-		"--auth-token=simple", "--wal-dir=/x", "--max-learners=2", "--discovery-srv=x", "--force-new-cluster", "--strict-reconfig-check=false",
-		"--watch-progress-notify-interval=10m", "--corrupt-check-time=1h", "--enable-distributed-tracing=true", "--pre-vote=false",
+		"--auth-token=simple", "--discovery-srv=x",
+		"--corrupt-check-time=1h", "--enable-distributed-tracing=true",
 		"--feature-gates=CompactHashCheck=true", "--unsafe-no-fsync", "--log-outputs=systemd/journal",
 	} {
 		if _, _, err := resolved(t, []string{args}, nil, ""); err == nil || !strings.Contains(err.Error(), "not supported yet") {
@@ -220,14 +220,14 @@ func TestLaterFlags(t *testing.T) {
 	}
 	// What asks for nothing is no news.
 	_, o, err := resolved(t, []string{
-		"--force-new-cluster=false", "--strict-reconfig-check", "--pre-vote", "--enable-distributed-tracing=false", "--discovery-srv=", "--corrupt-check-time=0s",
+		"--force-new-cluster=false", "--strict-reconfig-check=false", "--pre-vote", "--enable-distributed-tracing=false", "--discovery-srv=", "--corrupt-check-time=0s",
 		"--feature-gates=CompactHashCheck=false,StopGRPCServiceOnDefrag=true", "--cors=*",
 	}, nil, "")
 	if err != nil || len(o.notices) != 0 {
 		t.Errorf("%v, notices %v", err, o)
 	}
-	_, o, err = resolved(t, []string{"--backend-batch-limit=7", "--snapshot-count=1000"}, nil, "")
-	if err != nil || len(o.notices) != 1 || fmt.Sprint(o.notices[0].fields[0].Interface) != "[--backend-batch-limit --snapshot-count]" {
+	_, o, err = resolved(t, []string{"--backend-batch-limit=7", "--max-wals=3"}, nil, "")
+	if err != nil || len(o.notices) != 1 || fmt.Sprint(o.notices[0].fields[0].Interface) != "[--backend-batch-limit --max-wals]" {
 		t.Errorf("flags that do nothing: %v, %v", err, o)
 	}
 }
@@ -235,14 +235,15 @@ func TestLaterFlags(t *testing.T) {
 func TestTranslation(t *testing.T) {
 	cfg, _, err := resolved(t, []string{
 		"--grpc-keepalive-interval=0", "--grpc-keepalive-min-time=0", "--auto-compaction-mode=revision", "--auto-compaction-retention=1000",
-		"--max-concurrent-streams=7", "--metrics=extensive", "--initial-election-tick-advance=false", "--quota-backend-bytes=-1",
+		"--max-concurrent-streams=7", "--snapshot-count=100", "--snapshot-catchup-entries=5", "--wal-dir=/log", "--memory-budget-bytes=64000000", "--metrics=extensive", "--initial-election-tick-advance=false", "--pre-vote=false", "--quota-backend-bytes=-1",
 		"--initial-cluster=default=http://b:1,default=http://a:1", "--initial-advertise-peer-urls=http://a:1,http://b:1",
 	}, nil, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if cfg.KeepaliveInterval < 1000*time.Hour || cfg.KeepaliveMinTime > time.Microsecond || cfg.AutoCompactionRevisions != 1000 || cfg.AutoCompactionPeriod != 0 ||
-		cfg.MaxConcurrentStreams != 7 || !cfg.ExtensiveMetrics || !cfg.FullFirstElection || cfg.QuotaBackendBytes != -1 {
+		cfg.MaxConcurrentStreams != 7 || !cfg.ExtensiveMetrics || !cfg.FullFirstElection || !cfg.NoPreVote || cfg.QuotaBackendBytes != -1 ||
+		cfg.SnapshotCount != 100 || cfg.SnapshotCatchUpEntries != 5 || cfg.WALDir != "/log" || cfg.MemoryBudgetBytes != 64000000 {
 		t.Errorf("%+v", cfg)
 	}
 	for value, want := range map[string]time.Duration{"0": 0, "5": 5 * time.Hour, "30m": 30 * time.Minute} {

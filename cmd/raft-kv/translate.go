@@ -18,15 +18,19 @@ import (
 // config translates the flags. Its errors are about usage.
 func (o *memberOptions) config() (server.Config, logging, error) {
 	cfg := server.Config{
-		Name: o.name, DataDir: o.dataDir, Memory: o.storage == "memory",
+		Name: o.name, DataDir: o.dataDir, WALDir: o.walDir, Memory: o.storage == "memory",
 		ListenClientHTTPURLs: o.listenClientHTTP, ListenMetricsURLs: o.listenMetrics,
 		InitialClusterToken: o.initialToken,
 		HeartbeatInterval:   time.Duration(o.heartbeatMS) * time.Millisecond,
 		ElectionTimeout:     time.Duration(o.electionMS) * time.Millisecond,
-		FullFirstElection:   !o.initialTickAdvance,
-		MaxRequestBytes:     o.maxRequestBytes, MaxTxnOps: o.maxTxnOps, MaxConcurrentStreams: o.maxStreams,
+		FullFirstElection:   !o.initialTickAdvance, NoPreVote: !o.preVote,
+		Existing: o.initialClusterState == "existing", LaxReconfigCheck: !o.strictReconfig, MaxLearners: o.maxLearners,
+		MaxRequestBytes: o.maxRequestBytes, MaxResponseBytes: o.maxResponseBytes, MaxTxnOps: o.maxTxnOps, MaxConcurrentStreams: o.maxStreams,
+		SnapshotCount: o.snapshotCount, SnapshotCatchUpEntries: o.catchUpEntries,
+		MemoryBudgetBytes: o.memoryBytes, SnapshotRateBytes: o.snapshotRateBytes,
 		QuotaBackendBytes: o.quotaBytes, CompactionBatchLimit: o.compactionBatch, CompactionSleepInterval: o.compactionSleep,
-		WarnApplyDuration: o.warnApply, WarnUnaryDuration: o.warnUnary,
+		WatchProgressNotifyInterval: o.watchProgress,
+		WarnApplyDuration:           o.warnApply, WarnUnaryDuration: o.warnUnary,
 		ClientTLS: o.clientTLS.serverTLS(), PeerTLS: o.peerTLS.serverTLS(),
 		TLSCommon: server.TLSCommon{
 			CipherSuites: o.cipherSuites, TLSMinVersion: o.tlsMin, TLSMaxVersion: o.tlsMax, SelfSignedYears: o.selfSignedYears,
@@ -58,8 +62,11 @@ func (o *memberOptions) check() error {
 	if o.storage != "disk" && o.storage != "memory" {
 		errs = append(errs, fmt.Errorf(`--storage must be "disk" or "memory", not %q`, o.storage))
 	}
-	if o.initialClusterState != "new" {
-		errs = append(errs, fmt.Errorf(`--initial-cluster-state %q is not supported yet, only "new" is`, o.initialClusterState))
+	if o.initialClusterState != "new" && o.initialClusterState != "existing" {
+		errs = append(errs, fmt.Errorf(`--initial-cluster-state must be "new" or "existing", not %q`, o.initialClusterState))
+	}
+	if o.maxLearners < 1 {
+		errs = append(errs, fmt.Errorf("--max-learners (%d) must be at least 1", o.maxLearners))
 	}
 	if o.heartbeatMS <= 0 || o.electionMS <= 0 {
 		errs = append(errs, errors.New("--heartbeat-interval and --election-timeout must be positive"))
@@ -67,6 +74,9 @@ func (o *memberOptions) check() error {
 	// Zeros would mean the defaults to the server.
 	if o.maxRequestBytes == 0 {
 		errs = append(errs, errors.New("--max-request-bytes (0) must be positive"))
+	}
+	if o.maxResponseBytes == 0 {
+		errs = append(errs, errors.New("--max-response-bytes (0) must be positive"))
 	}
 	if o.maxTxnOps == 0 {
 		errs = append(errs, errors.New("--max-txn-ops (0) must be positive"))
@@ -131,6 +141,12 @@ func (o *memberOptions) shortForm(cfg *server.Config) error {
 		if o.flags.Changed(long) {
 			return fmt.Errorf("--id and --cluster already say what --%s would; use one form", long)
 		}
+	}
+	if o.flags.Changed("join") {
+		return o.joinForm(cfg)
+	}
+	if o.address != "" {
+		return errors.New("--address goes with --join; --cluster already says where this node is")
 	}
 	if len(o.cluster) == 0 {
 		return errors.New("--id needs --cluster host:port,host:port,…")

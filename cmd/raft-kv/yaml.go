@@ -18,6 +18,7 @@ type setting struct {
 	flag  string // that it stands for
 	value string // as the flag takes it
 	truth bool   // whether it was true or false in YAML, as also y, no and off are
+	plain bool   // whether it was a number without a unit
 }
 
 // parseYAML reads a configuration file. Keys without a value set nothing.
@@ -92,26 +93,23 @@ func one(key, flag string, value any) ([]setting, error) {
 	if value == nil {
 		return nil, nil
 	}
-	text, err := flagValue(flag, value)
+	text, err := flagValue(value)
 	if err != nil {
 		return nil, fmt.Errorf("key %q: %w", key, err)
 	}
 	_, truth := value.(bool)
-	return []setting{{key, flag, text, truth}}, nil
+	_, plain := value.(json.Number)
+	return []setting{{key, flag, text, truth, plain}}, nil
 }
 
-// flagValue writes a value as the flag of that name takes it.
-func flagValue(flag string, value any) (string, error) {
+// flagValue writes a value as flags take it.
+func flagValue(value any) (string, error) {
 	switch v := value.(type) {
 	case string:
 		return v, nil
 	case bool:
 		return fmt.Sprint(v), nil
 	case json.Number:
-		// etcd's files give durations in nanoseconds.
-		if slices.Contains(durationFlags(), flag) {
-			return v.String() + "ns", nil
-		}
 		return v.String(), nil
 	case []any:
 		items := make([]string, len(v))
@@ -125,12 +123,4 @@ func flagValue(flag string, value any) (string, error) {
 		return strings.Join(items, ","), nil
 	}
 	return "", errors.New("a single value or a list expected")
-}
-
-// durationFlags take values with a unit on the command line.
-func durationFlags() []string {
-	return []string{
-		"grpc-keepalive-min-time", "grpc-keepalive-interval", "grpc-keepalive-timeout", "compaction-sleep-interval",
-		"warning-apply-duration", "warning-unary-request-duration", "backend-batch-interval", "raft-read-timeout", "raft-write-timeout",
-	}
 }

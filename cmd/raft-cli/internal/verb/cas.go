@@ -61,6 +61,7 @@ not exist. Otherwise nothing changes, the exit code is 1 and the standard error
 output says what the key holds. One of EXPECTED and NEW may be -, read from the
 standard input.`
 	cmd.Example = "  raft-cli cas name Alice Bob\n  raft-cli cas name Bob --version 3\n  raft-cli cas lock me --absent"
+	cmd.ValidArgsFunction = s.completeKey()
 	flags.register(cmd.Flags())
 	return cmd
 }

@@ -108,6 +108,8 @@ func getCommand(s *Session) *cobra.Command {
 Of one key the value is printed, of a range each key and then its value, on
 lines of their own. If another endpoint than the first answered, the standard
 error output names the node. A key that does not exist is an error.`
+	cmd.Example = "  raft-cli get name\n  raft-cli get --prefix fruit/ --keys-only\n  raft-cli get name --rev 7 -w json"
+	cmd.ValidArgsFunction = s.completeKey()
 	flags.register(cmd.Flags())
 	return cmd
 }

@@ -27,6 +27,7 @@ func membersCommand(s *Session) *cobra.Command {
 			}, nil
 		})
 	cmd.Long = "List the members of the cluster: id, whether started, name, peer URLs, client URLs, whether a learner."
+	cmd.Example = "  raft-cli members\n  raft-cli members -w table"
 	cmd.Flags().BoolVar(&serializable, "serializable", false, "what one member knows, perhaps stale, without asking a majority")
 	return cmd
 }
@@ -55,6 +56,7 @@ func versionCommand(s *Session) *cobra.Command {
 	return &cobra.Command{
 		Use:               "version",
 		Short:             "Print the version of raft-cli",
+		Example:           "  raft-cli version\n  raft-cli version -w json",
 		Args:              cobra.NoArgs,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(*cobra.Command, []string) error {

@@ -25,6 +25,9 @@ func (f *format) Type() string { return "format" }
 
 func (f *format) Set(s string) error {
 	switch format(s) {
+	case "text":
+		*f = formatSimple
+		return nil
 	case formatSimple, formatJSON, formatTable:
 		*f = format(s)
 		return nil

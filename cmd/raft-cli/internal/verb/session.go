@@ -46,7 +46,7 @@ type Session struct {
 // RegisterFlags defines the flags that all verbs share.
 func (s *Session) RegisterFlags(flags *pflag.FlagSet) {
 	s.format = formatSimple
-	flags.VarP(&s.format, "write-out", "w", "output format: simple, json or table")
+	flags.VarP(&s.format, "write-out", "w", "output format: simple (or text), json or table")
 	flags.BoolVar(&s.hex, "hex", false, "keys and values are given and printed in hexadecimal")
 	flags.DurationVar(&s.timeout, "timeout", 5*time.Second, "how long a command may take")
 }
@@ -54,10 +54,12 @@ func (s *Session) RegisterFlags(flags *pflag.FlagSet) {
 // Commands returns all verbs, made anew: a command keeps the flags of the line
 // that it has executed, so the next line needs others.
 func Commands(s *Session) []*cobra.Command {
-	return []*cobra.Command{
+	return grouped([]*cobra.Command{
 		setCommand(s), getCommand(s), delCommand(s), appendCommand(s), casCommand(s), txnCommand(s),
-		statusCommand(s), membersCommand(s), versionCommand(s),
-	}
+		statusCommand(s), membersCommand(s), memberCommand(s), moveLeaderCommand(s), defragCommand(s), versionCommand(s),
+		snapshotCommand(s), importCommand(s), verifyCommand(s), walCommand(s),
+		watchCommand(s), leaseCommand(s), lockCommand(s), electCommand(s),
+	})
 }
 
 // Failure is the error of a verb that was understood and did not succeed.
@@ -83,9 +85,12 @@ func usagef(format string, args ...any) error {
 // ExitCode is what a process should end with after a verb returned err.
 func ExitCode(err error) int {
 	var f *Failure
+	var command *CommandError
 	switch {
 	case err == nil:
 		return 0
+	case errors.As(err, &command):
+		return command.Code
 	case errors.As(err, &f):
 		return 1
 	default:
@@ -100,6 +105,18 @@ type request func(ctx context.Context, c *client.Client) error
 // what it reads from In into a request; until then nothing is connected and no
 // time limit runs.
 func (s *Session) command(use, short string, args cobra.PositionalArgs, prepare func(args []string) (request, error)) *cobra.Command {
+	return s.commandWithin(func(*cobra.Command) bool { return true }, use, short, args, prepare)
+}
+
+// unlimitedCommand is command for what may take long: a time limit holds only
+// if one was given.
+func (s *Session) unlimitedCommand(use, short string, args cobra.PositionalArgs, prepare func(args []string) (request, error)) *cobra.Command {
+	given := func(cmd *cobra.Command) bool { return cmd.Flags().Changed("timeout") }
+	return s.commandWithin(given, use, short, args, prepare)
+}
+
+func (s *Session) commandWithin(limited func(*cobra.Command) bool, use, short string, args cobra.PositionalArgs,
+	prepare func(args []string) (request, error)) *cobra.Command {
 	return &cobra.Command{
 		Use:               use,
 		Short:             short,
@@ -119,8 +136,11 @@ func (s *Session) command(use, short string, args cobra.PositionalArgs, prepare 
 			}
 			ctx, stop := s.Interrupts(cmd.Context())
 			defer stop()
-			ctx, cancel := context.WithTimeout(ctx, s.timeout)
-			defer cancel()
+			if limited(cmd) {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, s.timeout)
+				defer cancel()
+			}
 			return failure(send(ctx, c))
 		},
 	}

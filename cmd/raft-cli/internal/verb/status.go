@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 func statusCommand(s *Session) *cobra.Command {
 	cmd := s.command("status", "Show every member's role and progress", cobra.NoArgs,
 		func([]string) (request, error) { return s.status, nil })
+	cmd.Example = "  raft-cli status\n  raft-cli status -w table"
 	cmd.Long = `Show every member's role and the length of its log; a star marks the leader.
 Commit index and last applied are the leader's or, without a leader, those of
 the member that is furthest. A member that cannot be reached is DOWN.`
@@ -55,6 +57,8 @@ type memberJSON struct {
 	Version      string   `json:"version,omitempty"`
 	ClientURLs   []string `json:"client_urls,omitempty"`
 	Error        string   `json:"error,omitempty"`
+
+	Snapshots []transferJSON `json:"snapshots,omitempty"`
 }
 
 type statusJSON struct {
@@ -83,6 +87,10 @@ func statusOutput(st *client.ClusterStatus) output {
 		head:   []string{"NODE", "ID", "ROLE", "LEADER", "TERM", "LOG", "COMMIT", "APPLIED", "DB SIZE", "VERSION"},
 		simple: func(b *bytes.Buffer) { writeStatus(b, j) },
 	}
+	transferring := slices.ContainsFunc(j.Members, func(m memberJSON) bool { return len(m.Snapshots) > 0 })
+	if transferring {
+		o.head = append(o.head, "SNAPSHOT")
+	}
 	for _, m := range j.Members {
 		row := []string{m.label(), m.ID, m.Role, strconv.FormatBool(m.Leader)}
 		if m.Role == roleDown {
@@ -91,6 +99,9 @@ func statusOutput(st *client.ClusterStatus) output {
 			row = append(row,
 				strconv.FormatUint(m.Term, 10), strconv.FormatUint(m.LogEntries, 10), strconv.FormatUint(m.CommitIndex, 10),
 				strconv.FormatUint(m.AppliedIndex, 10), strconv.FormatInt(m.DBSizeBytes, 10), m.Version)
+		}
+		if transferring {
+			row = append(row, transferCell(m.Snapshots))
 		}
 		o.rows = append(o.rows, row)
 	}
@@ -121,6 +132,7 @@ func memberToJSON(m client.MemberStatus, leader *kvpb.StatusResponse) memberJSON
 	j.Revision = m.Status.GetRevision()
 	j.DBSizeBytes = m.Status.GetDbSizeBytes()
 	j.Version = m.Status.GetVersion()
+	j.Snapshots = transfersToJSON(m.Status)
 	return j
 }
 
@@ -150,6 +162,9 @@ func writeStatus(b *bytes.Buffer, j statusJSON) {
 			star = " *"
 		}
 		fmt.Fprintf(b, "  Node %s: %-9s (log: %d entries)%s\n", m.label(), m.Role, m.LogEntries, star)
+		for _, t := range m.Snapshots {
+			fmt.Fprintf(b, "    %s\n", t.line())
+		}
 	}
 	fmt.Fprintf(b, "  Commit index: %d\n  Last applied: %d\n", j.CommitIndex, j.LastApplied)
 }

@@ -98,6 +98,9 @@ func (s *Session) txnOutput(req *pb.TxnRequest, resp *pb.TxnResponse) output {
 		switch v := r.GetResponse().(type) {
 		case *pb.ResponseOp_ResponsePut:
 			b.WriteString("OK\n")
+			if prev := v.ResponsePut.GetPrevKv(); prev != nil {
+				fmt.Fprintf(&b, "%s\n%s\n", s.text(prev.GetKey()), s.text(prev.GetValue()))
+			}
 		case *pb.ResponseOp_ResponseDeleteRange:
 			fmt.Fprintln(&b, v.ResponseDeleteRange.GetDeleted())
 		case *pb.ResponseOp_ResponseRange:

@@ -153,12 +153,15 @@ func parseOp(line string) (*pb.RequestOp, error) {
 	flags := pflag.NewFlagSet(words[0], pflag.ContinueOnError)
 	switch words[0] {
 	case "put", "set":
+		lease := flags.String("lease", "0", "")
+		prevKV := flags.Bool("prev-kv", false, "")
 		args, err := arguments(flags, words, 2, 2)
 		if err != nil {
 			return nil, err
 		}
-		put := &pb.PutRequest{Key: []byte(args[0]), Value: []byte(args[1])}
-		return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}}, nil
+		id, err := parseLease(*lease)
+		put := &pb.PutRequest{Key: []byte(args[0]), Value: []byte(args[1]), Lease: id, PrevKv: *prevKV}
+		return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}}, err
 	case "get":
 		var get getFlags
 		get.register(flags)

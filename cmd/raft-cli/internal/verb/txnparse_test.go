@@ -85,7 +85,8 @@ func TestParseOp(t *testing.T) {
 		{line: `get a --limit -1`, fault: "negative"},
 		{line: `del`, fault: "del does not take 0 arguments"},
 		{line: `del k --limit 1`, fault: "unknown flag"},
-		{line: `put k v --lease 1`, fault: "unknown flag"},
+		{line: `put k v --lease 1`, want: &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("k"), Value: []byte("v"), Lease: 1}}}},
+		{line: `put k v --prefix`, fault: "unknown flag"},
 		{line: `"" k`, fault: "none of put, get and del"},
 	} {
 		got, err := parseOp(tc.line)

@@ -15,15 +15,22 @@ import (
 )
 
 func setCommand(s *Session) *cobra.Command {
+	var lease string
 	cmd := s.command("set KEY VALUE", "Store a value under a key", cobra.ExactArgs(2),
 		func(args []string) (request, error) {
+			id, err := parseLease(lease)
+			if err != nil {
+				return nil, err
+			}
 			key, value, err := s.keyAndValue(args)
 			return s.write(key, &kvpb.WriteRequest{
-				Op: &kvpb.WriteRequest_Put{Put: &kvpb.Put{Key: key, Value: value}},
+				Op: &kvpb.WriteRequest_Put{Put: &kvpb.Put{Key: key, Value: value, Lease: id}},
 			}), err
 		})
+	cmd.Flags().StringVar(&lease, "lease", "0", "the key goes with this lease (an id in hexadecimal)")
 	cmd.Aliases = []string{"put"}
 	cmd.Long = "Store a value under a key, replacing what was there. A VALUE of - is read from the standard input."
+	cmd.ValidArgsFunction = s.completeKey()
 	cmd.Example = "  raft-cli set name Alice\n  raft-cli set photo - < photo.png\n  raft-cli set -- temperature -5"
 	return cmd
 }
@@ -37,6 +44,8 @@ func appendCommand(s *Session) *cobra.Command {
 			}), err
 		})
 	cmd.Long = "Add VALUE to the end of the key's value; a missing key counts as empty. A VALUE of - is read from the standard input."
+	cmd.Example = "  raft-cli append log 'one more line'\n  raft-cli append log - < more.txt"
+	cmd.ValidArgsFunction = s.completeKey()
 	return cmd
 }
 
@@ -51,6 +60,8 @@ func delCommand(s *Session) *cobra.Command {
 		})
 	cmd.Aliases = []string{"delete"}
 	cmd.Long = "Delete a key, or all keys of a range, and say how many there were."
+	cmd.Example = "  raft-cli del name\n  raft-cli del --prefix fruit/\n  raft-cli del a --range-end f"
+	cmd.ValidArgsFunction = s.completeKey()
 	flags.register(cmd.Flags())
 	return cmd
 }
