@@ -31,6 +31,7 @@ type compareOptions struct {
 const (
 	maxNodes  = 9
 	maxRounds = 1000
+	maxKills  = 10_000
 )
 
 func compareCommand() *cobra.Command {
@@ -60,6 +61,9 @@ func compareCommand() *cobra.Command {
 	flags.IntVar(&o.cfg.Keys, "keys", 10_000, "number of different keys")
 	flags.IntVar(&o.cfg.ValueSizeBytes, "value-size", 256, "bytes of a value")
 	flags.Uint64Var(&o.cfg.Seed, "seed", 1, "decides keys and values")
+	flags.IntVar(&o.cfg.Kills, "kills", compare.DefaultKills, "kills of each side's leader in failover rows, over all rounds")
+	flags.IntVar(&o.cfg.LoadedKeys, "loaded-keys", compare.DefaultLoadedKeys, "number of keys of the rows restart and space")
+	flags.IntVar(&o.cfg.EventKeys, "event-keys", compare.DefaultEventKeys, "number of keys of the rows snapshot-save, catch-up and compaction")
 	flags.StringVar(&o.dir, "dir", "", "directory on a disk for the clusters' data (default: the system's temporary directory)")
 	flags.StringVar(&o.repo, "repo", "", "repository to build from (default: found from the current directory)")
 	flags.StringVar(&o.jsonFile, "json-file", "bench-compare.json", "where the raw figures go")
@@ -105,13 +109,14 @@ func (o *compareOptions) complete() error {
 	}
 	check(o.cfg.Nodes >= 1 && o.cfg.Nodes <= maxNodes, "nodes must be between 1 and %d, not %d", maxNodes, o.cfg.Nodes)
 	check(o.cfg.Rounds >= 1 && o.cfg.Rounds <= maxRounds, "rounds must be between 1 and %d, not %d", maxRounds, o.cfg.Rounds)
+	check(o.cfg.Kills >= 1 && o.cfg.Kills <= maxKills, "kills must be between 1 and %d, not %d", maxKills, o.cfg.Kills)
 	check(o.jsonFile != "", "json-file must not be empty")
 	rows, err := matchingRows(o.rows)
 	o.cfg.Rows = rows
 	faults = append(faults, err)
 	for _, row := range rows[:min(1, len(rows))] {
-		faults = append(faults, row.Workload(o.cfg.Keys, o.cfg.ValueSizeBytes, o.cfg.Seed).Validate(),
-			load.Config{Clients: row.Clients, Duration: o.cfg.Duration, Warmup: o.cfg.Warmup, Timeout: o.cfg.Timeout}.Validate())
+		faults = append(faults, row.Workload(min(o.cfg.Keys, o.cfg.LoadedKeys, o.cfg.EventKeys), o.cfg.ValueSizeBytes, o.cfg.Seed).Validate(),
+			load.Config{Clients: max(1, row.Clients), Duration: o.cfg.Duration, Warmup: o.cfg.Warmup, Timeout: o.cfg.Timeout}.Validate())
 	}
 	for _, bin := range []string{o.aBin, o.bBin} {
 		if bin != "" {

@@ -4,8 +4,15 @@
 //	bench put      measure puts
 //	bench get      measure gets
 //	bench mixed    measure a mixture of both
+//	bench list     measure a listing of all keys in pages
+//	bench txn      measure transactions that compare, read and write a key
+//	bench ycsb     measure YCSB's workloads a, b and c: popular keys, mixed
+//	bench watch    measure the time from before a put until its watcher knows
+//	bench lease-grant, lease-keepalive
+//	               measure leases
 //	bench compare  build and start raft-kv and etcd in alternating rounds,
 //	               measure both and print the ratios beside their targets
+//	bench report   make an HTML page with plots of what compare wrote
 //
 // This package only turns flags into the configurations of its internal
 // packages, and errors into exit codes: 0 done, 1 the measurement failed or no
@@ -17,8 +24,10 @@
 //   - internal/procstat: the servers' processor time and memory;
 //   - internal/measure: one measurement, made of the three;
 //   - internal/cluster: real server processes;
+//   - internal/drill: kills, snapshots and compactions, and what they cost;
 //   - internal/machine: where the figures were taken;
-//   - internal/compare: the matrix, its rounds and the report.
+//   - internal/compare: the matrix, its rounds and the report;
+//   - internal/page: the report as a page.
 //
 // bench/etcd is a Go module of its own: the etcd to compare with.
 package main

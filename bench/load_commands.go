@@ -53,6 +53,14 @@ func readFlags(flags *pflag.FlagSet, o *loadOptions) {
 	flags.BoolVar(&o.spec.Preload, "preload", true, "write every key before the run")
 }
 
+func listCommand() *cobra.Command {
+	return loadCommand("list", "Measure a listing of all keys in pages", measure.TargetLeader,
+		func(flags *pflag.FlagSet, o *loadOptions) {
+			flags.IntVar(&o.spec.Workload.PageKeys, "page-keys", 500, "keys of a page")
+			flags.BoolVar(&o.spec.Preload, "preload", true, "write every key before the run")
+		})
+}
+
 func loadCommand(name, short string, target measure.Target, more func(*pflag.FlagSet, *loadOptions)) *cobra.Command {
 	o := &loadOptions{}
 	cmd := &cobra.Command{
@@ -85,7 +93,10 @@ func (o *loadOptions) run(cmd *cobra.Command) error {
 	if err := o.complete(cmd.Flags()); err != nil {
 		return usageError{err}
 	}
+	bar := newProgressBar(cmd.ErrOrStderr(), o.spec.Load.Warmup+o.spec.Load.Duration)
+	o.spec.Began = bar.begin
 	point, err := measure.Run(cmd.Context(), o.spec)
+	bar.end()
 	if err != nil {
 		return err
 	}

@@ -64,7 +64,9 @@ func rootCommand() *cobra.Command {
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(putCommand(), getCommand(), mixedCommand(), compareCommand())
+	root.AddCommand(putCommand(), getCommand(), mixedCommand(), listCommand(),
+		txnCommand(), ycsbCommand(), watchCommand(), leaseGrantCommand(), leaseKeepAliveCommand(),
+		compareCommand(), reportCommand())
 	return root
 }
 

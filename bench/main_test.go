@@ -46,6 +46,11 @@ func TestUsageErrorsAreOneLineAndCode2(t *testing.T) {
 		"compare --a-bin /nonexistent":        "/nonexistent is not a program",
 		"compare --duration 0s":               "duration must be above 0",
 		"compare --keys 0":                    "keys must be between",
+		"ycsb --workload d":                   "the workload must be a, b or c",
+		"watch --reads 5":                     "unknown flag: --reads",
+		"compare --kills 0":                   "kills must be between",
+		"compare --event-keys 0 --rows ^put":  "keys must be between",
+		"report --json-file=":                 "must not be empty",
 		"compare --json-file= --value-size 1": "json-file must not be empty",
 	} {
 		var stdout, stderr bytes.Buffer

@@ -37,6 +37,7 @@ type Cluster struct {
 	name      string
 	processes []*process
 	endpoints []string
+	down      map[int]bool // members that Kill ended
 }
 
 // Start starts all members and waits until they serve.
@@ -45,7 +46,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", cfg.Name, err)
 	}
-	c := &Cluster{name: cfg.Name}
+	c := &Cluster{name: cfg.Name, down: map[int]bool{}}
 	for _, m := range members {
 		p, err := startProcess(cfg.Name+" "+m.name, cfg.Binary, filepath.Join(cfg.Dir, m.name+".log"), m.flags(members))
 		if err != nil {
@@ -63,18 +64,23 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 // Endpoints are the members' client addresses as host:port.
 func (c *Cluster) Endpoints() []string { return c.endpoints }
 
-// PIDs are the members' process ids, for reading what they cost.
+// PIDs are the process ids of the members that run, for reading what they cost.
 func (c *Cluster) PIDs() []int {
 	var pids []int
-	for _, p := range c.processes {
-		pids = append(pids, p.pid)
+	for i, p := range c.processes {
+		if !c.down[i] {
+			pids = append(pids, p.pid)
+		}
 	}
 	return pids
 }
 
-// Alive returns an error if a member has ended.
+// Alive returns an error if a member has ended that Kill did not end.
 func (c *Cluster) Alive() error {
-	for _, p := range c.processes {
+	for i, p := range c.processes {
+		if c.down[i] {
+			continue
+		}
 		if err := p.alive(); err != nil {
 			return err
 		}

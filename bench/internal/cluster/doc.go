@@ -3,7 +3,8 @@
 // ports with data directories below a directory it is given, waits until they
 // serve, and ends them.
 //
-// It does not install programs, interpret their output or restart what died.
+// A measurement may kill members and start them again. It does not install
+// programs, interpret their output or restart what died by itself.
 //
 // # Invariants
 //

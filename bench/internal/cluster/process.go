@@ -15,6 +15,8 @@ import (
 // process is one running server.
 type process struct {
 	name    string
+	binary  string
+	args    []string
 	pid     int
 	logPath string
 	handle  *os.Process
@@ -22,10 +24,10 @@ type process struct {
 	exit    error         // valid once ended is closed
 }
 
-// startProcess starts binary with output to a log file. The process runs until
+// startProcess starts binary with output appended to a log file. The process runs until
 // it ends by itself or stop is called.
 func startProcess(name, binary, logPath string, args []string) (*process, error) {
-	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	logFile, err := os.OpenFile(logPath, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("creating the log of %s: %w", name, err)
 	}
@@ -34,7 +36,7 @@ func startProcess(name, binary, logPath string, args []string) (*process, error)
 	cmd.Env = cleanEnvironment(os.Environ())
 	cmd.SysProcAttr = childAttributes()
 
-	p := &process{name: name, logPath: logPath, ended: make(chan struct{})}
+	p := &process{name: name, binary: binary, args: args, logPath: logPath, ended: make(chan struct{})}
 	started := make(chan error)
 	go p.own(cmd, started)
 	err = <-started

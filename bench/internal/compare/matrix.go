@@ -7,67 +7,6 @@ import (
 	"raftkv/bench/internal/measure"
 )
 
-// Metric names a figure of a measurement.
-type Metric string
-
-// Metrics.
-const (
-	Throughput Metric = "operations/s"
-	P50        Metric = "p50"
-	P99        Metric = "p99"
-	P999       Metric = "p99.9"
-	CPUPerOp   Metric = "CPU us/op"
-	Resident   Metric = "resident MiB"
-)
-
-// metrics are all of them, in the order of the report.
-func metrics() []Metric {
-	return []Metric{Throughput, P50, P99, P999, CPUPerOp, Resident}
-}
-
-// value extracts the metric; ok is false if the point does not have it.
-func (m Metric) value(p measure.Point) (value float64, ok bool) {
-	switch m {
-	case Throughput:
-		return p.ThroughputPerSecond, true
-	case P50:
-		return float64(p.Latency.P50US), p.Latency.Count > 0
-	case P99:
-		return float64(p.Latency.P99US), p.Latency.Count > 0
-	case P999:
-		return float64(p.Latency.P999US), p.Latency.Count > 0
-	}
-	if p.Servers == nil {
-		return 0, false
-	}
-	if m == CPUPerOp {
-		return p.Servers.CPUPerOpUS, p.Servers.CPUPerOpUS > 0
-	}
-	return float64(p.Servers.ResidentBytes) / (1 << 20), true
-}
-
-// Goal is a target for the ratio of A to B.
-type Goal struct {
-	Metric Metric  `json:"metric"`
-	Ratio  float64 `json:"ratio"`
-	// AtMost makes Ratio an upper bound instead of a lower one.
-	AtMost bool `json:"at_most"`
-}
-
-func (g Goal) String() string {
-	if g.AtMost {
-		return fmt.Sprintf("at most %.2fx", g.Ratio)
-	}
-	return fmt.Sprintf("at least %.2fx", g.Ratio)
-}
-
-func (g Goal) metBy(ratio float64) bool {
-	if g.AtMost {
-		return ratio <= g.Ratio
-	}
-	return ratio >= g.Ratio
-}
-
 // Row is one workload of the matrix.
 type Row struct {
 	Name        string         `json:"name"`
@@ -76,12 +15,33 @@ type Row struct {
 	Target      measure.Target `json:"target"`
 	ReadPercent int            `json:"read_percent"`
 	AbsentKeys  bool           `json:"absent_keys,omitempty"`
-	Goals       []Goal         `json:"goals,omitempty"`
+	// Keys, if not 0, is the number of keys instead of that of the whole matrix.
+	Keys     int `json:"keys,omitempty"`
+	PageKeys int `json:"page_keys,omitempty"`
+	// Operation and Distribution are those of the workload.
+	Operation    kvload.Operation    `json:"operation,omitempty"`
+	Distribution kvload.Distribution `json:"distribution,omitempty"`
+	Versions     int                 `json:"versions,omitempty"`
+	Rate         float64             `json:"rate,omitempty"`
+	Compact      bool                `json:"compact,omitempty"`
+	// Event is what happens to the cluster; empty: nothing, the row is a load.
+	Event string `json:"event,omitempty"`
+	// Loaded events take as many keys as Config.LoadedKeys says, others as
+	// EventKeys says.
+	Loaded bool   `json:"loaded,omitempty"`
+	Goals  []Goal `json:"goals,omitempty"`
 }
 
 // Workload completes the row with what all rows have in common.
 func (r Row) Workload(keys, valueSizeBytes int, seed uint64) kvload.Spec {
+	if r.Keys > 0 {
+		keys = r.Keys
+	}
 	return kvload.Spec{
+		Operation:      r.Operation,
+		Distribution:   r.Distribution,
+		PageKeys:       r.PageKeys,
+		Versions:       r.Versions,
 		ReadPercent:    r.ReadPercent,
 		AbsentKeys:     r.AbsentKeys,
 		Keys:           keys,
@@ -94,13 +54,16 @@ func (r Row) Workload(keys, valueSizeBytes int, seed uint64) kvload.Spec {
 // have the floor that holds for everything: no slower than the reference.
 func Matrix() []Row {
 	atLeast := func(m Metric, ratio float64) Goal { return Goal{Metric: m, Ratio: ratio} }
+	// A put of a stock client is never to fall below one and a half of the
+	// reference's throughput.
+	puts := func(ratio float64) Goal { return Goal{Metric: Throughput, Ratio: ratio, Floor: 1.5} }
 	atMost := func(m Metric, ratio float64) Goal { return Goal{Metric: m, Ratio: ratio, AtMost: true} }
-	single := []Goal{atLeast(Throughput, 1.5), atMost(P50, 0.6)}
-	many := []Goal{atLeast(Throughput, 2.5), atMost(P99, 0.4)}
-	manyCPU := []Goal{atLeast(Throughput, 2.5), atMost(P99, 0.4), atMost(CPUPerOp, 0.35)}
+	single := []Goal{puts(1.5), atMost(P50, 0.6)}
+	many := []Goal{puts(2.5), atMost(P99, 0.4)}
+	manyCPU := []Goal{puts(2.5), atMost(P99, 0.4), atMost(CPUPerOp, 0.35)}
 	floor := []Goal{atLeast(Throughput, 1)}
 
-	return []Row{
+	rows := []Row{
 		put(1, 1, measure.TargetLeader, single),
 		put(100, 10, measure.TargetLeader, many),
 		put(1000, 100, measure.TargetLeader, manyCPU),
@@ -112,7 +75,12 @@ func Matrix() []Row {
 		get(1000, 100, true, []Goal{atLeast(Throughput, 2), atMost(CPUPerOp, 0.55)}),
 		get(100, 10, false, floor),
 		get(1000, 100, false, floor),
+		list(1_000_000, 500, append([]Goal{atMost(Resident, 0.5), atMost(DiskUsed, 0.6)}, floor...)),
+		versions(false),
+		versions(true),
 	}
+	rows = append(rows, otherRows()...)
+	return append(rows, eventRows()...)
 }
 
 func put(clients, connections int, target measure.Target, goals []Goal) Row {
@@ -134,6 +102,29 @@ func get(clients, connections int, absent bool, goals []Goal) Row {
 		Clients: clients, Connections: connections, Target: measure.TargetAll,
 		ReadPercent: 100, AbsentKeys: absent, Goals: goals,
 	}
+}
+
+// list reads all keys in pages. Its memory and disk are those of the keys.
+func list(keys, page int, goals []Goal) Row {
+	return Row{
+		Name:    fmt.Sprintf("%d keys in pages of %d, 1 client, to the leader", keys, page),
+		Clients: 1, Connections: 10, Target: measure.TargetLeader, Keys: keys, PageKeys: page, Goals: goals,
+	}
+}
+
+// versions rows put at a fixed rate into a store that holds ten versions of
+// every key: left alone, or while the old ones are compacted. The second row's
+// latencies are to be set beside the first one's of the same side.
+func versions(compact bool) Row {
+	r := Row{
+		Name:    "put at 2000/s into ten versions of 100000 keys, quiet",
+		Clients: 100, Connections: 10, Target: measure.TargetLeader, Keys: 100_000, Versions: 10, Rate: 2000, Compact: compact,
+		Goals: []Goal{{Metric: P99, Ratio: 1, AtMost: true}},
+	}
+	if compact {
+		r.Name = "put at 2000/s into ten versions of 100000 keys, during a compaction"
+	}
+	return r
 }
 
 func countClients(n int) string {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,20 +108,24 @@ func (r Report) writeRow(w io.Writer, row RowSummary) {
 	fmt.Fprintf(w, "\n%s\n", row.Row.Name)
 	fmt.Fprintf(w, "  %-12s  %*s  %*s  %7s  %-13s  %s\n", "", width, r.A.Name, width, r.B.Name, "ratio", "(min-max)", "target")
 	for _, m := range row.Metrics {
+		if len(m.A) == 0 && len(m.Goals) == 0 && (row.Row.Event != "" || !m.Metric.always()) {
+			continue
+		}
 		if len(m.A) == 0 {
 			fmt.Fprintf(w, "  %-12s  %*s\n", m.Metric, width, Unknown)
 			continue
 		}
-		ratio, spread, goal := "-", "", ""
+		ratio, spread := "-", ""
 		if m.Ratio > 0 {
 			ratio = fmt.Sprintf("%.2fx", m.Ratio)
 			spread = fmt.Sprintf("(%.2f-%.2f)", m.RatioMin, m.RatioMax)
 		}
-		if m.Goal != nil {
-			goal = fmt.Sprintf("%s: %s", m.Goal, m.Verdict)
+		var goals []string
+		for _, g := range m.Goals {
+			goals = append(goals, fmt.Sprintf("%s: %s", g.Goal, g.Verdict))
 		}
 		line := fmt.Sprintf("  %-12s  %*s  %*s  %7s  %-13s  %s", m.Metric,
-			width, m.Metric.format(m.MedianA), width, m.Metric.format(m.MedianB), ratio, spread, goal)
+			width, m.Metric.Format(m.MedianA), width, m.Metric.Format(m.MedianB), ratio, spread, strings.Join(goals, "; "))
 		fmt.Fprintf(w, "%s\n", strings.TrimRight(line, " "))
 	}
 	if row.OthersCores[0] > quietCores || row.OthersCores[1] > quietCores {
@@ -132,19 +137,9 @@ func (r Report) writeRow(w io.Writer, row RowSummary) {
 	}
 }
 
-func (m Metric) format(value float64) string {
-	switch m {
-	case P50, P99, P999:
-		return measure.Micros(int64(value))
-	case CPUPerOp:
-		return fmt.Sprintf("%.1f", value)
-	}
-	return fmt.Sprintf("%.0f", value)
-}
-
 // faultsOf lists what makes a measurement doubtful.
 func faultsOf(p measure.Point) []string {
-	var texts []string
+	texts := slices.Clone(p.Doubts)
 	for _, e := range p.Errors {
 		texts = append(texts, fmt.Sprintf("%d operations failed: %s, such as: %s", e.Count, e.Class, e.Example))
 	}

@@ -41,6 +41,9 @@ type Config struct {
 	Keys           int
 	ValueSizeBytes int
 	Seed           uint64
+	// Kills is how often failover rows kill the leader of each side, over all
+	// rounds; LoadedKeys and EventKeys are the keys of other rows with events.
+	Kills, LoadedKeys, EventKeys int
 	// Dir is an existing directory on a disk; clusters get and lose
 	// subdirectories of it.
 	Dir  string
@@ -96,7 +99,12 @@ func (cfg Config) one(ctx context.Context, row, round, side int) (point measure.
 	if err != nil {
 		return point, nil, err
 	}
-	point, err = measure.Run(ctx, cfg.measurement(cfg.Rows[row], servers))
+	if cfg.Rows[row].Event != "" {
+		point, err = cfg.runEvent(ctx, cfg.Rows[row], servers, dir)
+	} else {
+		point, err = measure.Run(ctx, cfg.measurement(cfg.Rows[row], servers))
+		point.DiskBytes = diskUsage(dir)
+	}
 	err = errors.Join(err, servers.Alive())
 	warning = servers.Stop(ctx)
 	if err != nil {
@@ -112,9 +120,10 @@ func (cfg Config) measurement(row Row, servers *cluster.Cluster) measure.Spec {
 		Connections: row.Connections,
 		Workload:    row.Workload(cfg.Keys, cfg.ValueSizeBytes, cfg.Seed),
 		Load: load.Config{
-			Clients: row.Clients, Duration: cfg.Duration, Warmup: cfg.Warmup, Timeout: cfg.Timeout,
+			Clients: row.Clients, Rate: row.Rate, Duration: cfg.Duration, Warmup: cfg.Warmup, Timeout: cfg.Timeout,
 		},
 		Preload: true,
+		Compact: row.Compact,
 		PIDs:    servers.PIDs(),
 		Proc:    cfg.Proc,
 	}
@@ -125,8 +134,8 @@ func (cfg Config) progress(round, side int, row Row, p measure.Point) error {
 	if n := p.ErrorTotal(); n > 0 {
 		faults = fmt.Sprintf(", %d ERRORS", n)
 	}
-	_, err := fmt.Fprintf(cfg.Progress, "round %d/%d %s: %s: %.0f/s, p99 %s%s\n",
-		round+1, cfg.Rounds, cfg.side(side).Name, row.Name, p.ThroughputPerSecond, measure.Micros(p.Latency.P99US), faults)
+	_, err := fmt.Fprintf(cfg.Progress, "round %d/%d %s: %s: %s%s\n",
+		round+1, cfg.Rounds, cfg.side(side).Name, row.Name, outcome(row, p), faults)
 	if err != nil {
 		return fmt.Errorf("writing progress: %w", err)
 	}

@@ -9,11 +9,12 @@ import (
 
 // Verdicts on a goal.
 const (
-	Met     = "met"          // in every round
-	Missed  = "MISSED"       // in every round
-	Mixed   = "mixed"        // met in some rounds only
-	Invalid = "not counted"  // operations failed, or the load was not what it should be
-	Unknown = "not measured" // no figures
+	Met     = "met"             // in every round; what is absolute, by the median
+	Missed  = "MISSED"          // in every round
+	Mixed   = "mixed"           // met in some rounds only
+	Below   = "BELOW THE FLOOR" // missed in a round, and the ratio of the medians is below the floor too
+	Invalid = "not counted"     // operations failed, or the load was not what it should be
+	Unknown = "not measured"    // no figures
 )
 
 // RowSummary is what all rounds say about one row.
@@ -40,8 +41,14 @@ type MetricSummary struct {
 	Ratio    float64 `json:"ratio"`
 	RatioMin float64 `json:"ratio_min"`
 	RatioMax float64 `json:"ratio_max"`
-	Goal     *Goal   `json:"goal,omitempty"`
-	Verdict  string  `json:"verdict,omitempty"`
+	// Goals are the targets for the metric, each with its verdict.
+	Goals []Judged `json:"goals,omitempty"`
+}
+
+// Judged is a goal with what became of it.
+type Judged struct {
+	Goal
+	Verdict string `json:"verdict"`
 }
 
 // Fault is something that makes a measurement of one side doubtful.
@@ -98,6 +105,7 @@ func summarizeMetric(metric Metric, row Row, byRound map[int][2]*measure.Point, 
 		}
 	}
 	m.MedianA, m.MedianB = median(m.A), median(m.B)
+	m.pool(byRound)
 	// A ratio over some of the rounds would not bracket that of the medians.
 	if len(ratios) > 0 && len(ratios) == len(m.B) {
 		m.Ratio = m.MedianA / m.MedianB
@@ -107,19 +115,41 @@ func summarizeMetric(metric Metric, row Row, byRound map[int][2]*measure.Point, 
 	}
 	for _, goal := range row.Goals {
 		if goal.Metric == metric {
-			m.Goal = &goal
-			m.Verdict = verdict(goal, ratios, faulty)
+			m.Goals = append(m.Goals, Judged{goal, verdict(goal, m, ratios, faulty)})
 		}
 	}
 	return m
 }
 
-func verdict(goal Goal, ratios []float64, faulty bool) string {
-	if len(ratios) == 0 {
-		return Unknown
+// pool takes outages of all rounds together: the worst one of a round is not that
+// of the run.
+func (m *MetricSummary) pool(byRound map[int][2]*measure.Point) {
+	var seconds [2][]float64
+	for _, pair := range byRound {
+		if pair[0] == nil || pair[1] == nil || pair[0].Outage == nil || pair[1].Outage == nil {
+			continue
+		}
+		for side, p := range pair {
+			seconds[side] = append(seconds[side], p.Outage.Seconds...)
+		}
 	}
-	if faulty {
+	a, okA := m.Metric.outage(seconds[0])
+	b, okB := m.Metric.outage(seconds[1])
+	if okA && okB {
+		m.MedianA, m.MedianB = a, b
+	}
+}
+
+func verdict(goal Goal, m MetricSummary, ratios []float64, faulty bool) string {
+	switch {
+	case len(m.A) == 0, len(ratios) == 0 && !goal.Absolute:
+		return Unknown
+	case faulty:
 		return Invalid
+	case goal.Absolute && goal.metBy(m.MedianA):
+		return Met
+	case goal.Absolute:
+		return Missed
 	}
 	met := 0
 	for _, ratio := range ratios {
@@ -127,10 +157,12 @@ func verdict(goal Goal, ratios []float64, faulty bool) string {
 			met++
 		}
 	}
-	switch met {
-	case len(ratios):
+	switch {
+	case met == len(ratios):
 		return Met
-	case 0:
+	case !goal.aboveFloor(m.Ratio):
+		return Below
+	case met == 0:
 		return Missed
 	}
 	return Mixed

@@ -1,5 +1,5 @@
-// Package kvload makes load.Workload operations out of etcd's KV service: puts,
-// gets and mixtures over plain gRPC connections. It uses the generated client
+// Package kvload makes load.Workload operations out of etcd's services: puts, gets,
+// mixtures, listings, transactions, watches and leases over plain gRPC connections. It uses the generated client
 // stubs and no client library, so that what is measured is the server and not
 // the retries and balancing of a client.
 //

@@ -66,6 +66,15 @@ func (m *fakeMember) Put(_ context.Context, req *etcdserverpb.PutRequest) (*etcd
 	return &etcdserverpb.PutResponse{Header: &etcdserverpb.ResponseHeader{Revision: int64(m.mu.puts) + 1}}, nil
 }
 
+func (m *fakeMember) Txn(ctx context.Context, req *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	for _, op := range req.GetSuccess() {
+		if _, err := m.Put(ctx, op.GetRequestPut()); err != nil {
+			return nil, err
+		}
+	}
+	return &etcdserverpb.TxnResponse{Succeeded: true}, nil
+}
+
 func (m *fakeMember) Range(_ context.Context, req *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -329,3 +338,59 @@ func TestSpecValidate(t *testing.T) {
 }
 
 var _ load.Workload = (*Workload)(nil)
+
+func TestListing(t *testing.T) {
+	spec := Spec{PageKeys: 10, Keys: 25, ValueSizeBytes: 3}
+	for _, countOff := range []int64{0, 1} {
+		calls := 0
+		l := &lister{client: &client{workload: &Workload{spec: spec}, members: []etcdserverpb.KVClient{pager{calls: &calls, countOff: countOff}}}}
+		for page := range 7 {
+			if _, err := l.next(t.Context()); (err == nil) != (countOff == 0) {
+				t.Fatalf("page %d, counts off by %d: %v", page, countOff, err)
+			}
+		}
+		if calls != 7 {
+			t.Errorf("%d requests", calls)
+		}
+	}
+}
+
+// pager has 25 keys of 3 bytes at revision 9 and refuses requests out of order.
+type pager struct {
+	etcdserverpb.KVClient // nil: nothing else is asked
+	calls                 *int
+	countOff              int64
+}
+
+func (p pager) Range(_ context.Context, req *etcdserverpb.RangeRequest, _ ...grpc.CallOption) (*etcdserverpb.RangeResponse, error) {
+	page := *p.calls % 3 * 10
+	if *p.calls++; p.countOff != 0 {
+		page = 0
+	}
+	want, revision := presentKey(0), int64(0)
+	if page > 0 {
+		want, revision = append(presentKey(page-1), 0), 9
+	}
+	if !bytes.Equal(req.GetKey(), want) || req.GetRevision() != revision || req.GetLimit() != 10 {
+		return nil, fmt.Errorf("asked for %v", req)
+	}
+	resp := &etcdserverpb.RangeResponse{Header: &etcdserverpb.ResponseHeader{Revision: 9}, Count: int64(25-page) + p.countOff, More: page < 20}
+	for n := page; n < min(page+10, 25); n++ {
+		resp.Kvs = append(resp.Kvs, &mvccpb.KeyValue{Key: presentKey(n), Value: []byte("abc")})
+	}
+	return resp, nil
+}
+
+// TestBatchedPreload: many writes come in transactions, and none is left out.
+func TestBatchedPreload(t *testing.T) {
+	m := startMember(t, 1, 1, 2)
+	spec := Spec{Keys: batchedFrom/2 + 7, Versions: 2, ValueSizeBytes: 1}
+	if err := New(spec, dialForTest(t, []string{m.endpoint}, 4), 1).Preload(t.Context(), time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.mu.keys) != spec.Keys || m.mu.puts != 2*spec.Keys {
+		t.Errorf("%d keys by %d puts, want %d keys twice", len(m.mu.keys), m.mu.puts, spec.Keys)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/status"
 
 	"raftkv/bench/internal/load"
@@ -16,6 +17,10 @@ import (
 
 // Spec describes the operations.
 type Spec struct {
+	// Operation, if not empty, is done instead of puts and gets.
+	Operation Operation `json:"operation,omitempty"`
+	// Distribution says how keys are drawn.
+	Distribution Distribution `json:"distribution,omitempty"`
 	// ReadPercent of the operations are gets, the others puts: 0 to 100.
 	ReadPercent int `json:"read_percent"`
 	// Serializable gets may be answered from any member's own state; otherwise
@@ -23,7 +28,12 @@ type Spec struct {
 	Serializable bool `json:"serializable,omitempty"`
 	// AbsentKeys makes gets ask for keys that do not exist.
 	AbsentKeys bool `json:"absent_keys,omitempty"`
-	// Keys is the number of different keys, drawn uniformly.
+	// PageKeys, if not 0, makes every operation read the next page of so many
+	// keys of a listing of all keys, linearizably at its first page.
+	PageKeys int `json:"page_keys,omitempty"`
+	// Versions is how often every key is written before the run, at least once.
+	Versions int `json:"versions,omitempty"`
+	// Keys is the number of different keys.
 	Keys           int    `json:"keys"`
 	ValueSizeBytes int    `json:"value_size_bytes"`
 	Seed           uint64 `json:"seed"`
@@ -33,11 +43,12 @@ type Spec struct {
 const (
 	maxKeys           = 1_000_000_000
 	maxValueSizeBytes = 1 << 20
+	maxVersions       = 1000
 )
 
 // Validate reports all faults at once.
 func (s Spec) Validate() error {
-	var faults []error
+	faults := []error{s.Operation.validate(), s.Distribution.validate()}
 	if s.ReadPercent < 0 || s.ReadPercent > 100 {
 		faults = append(faults, fmt.Errorf("reads must be between 0 and 100 percent, not %d", s.ReadPercent))
 	}
@@ -47,11 +58,16 @@ func (s Spec) Validate() error {
 	if s.ValueSizeBytes < 0 || s.ValueSizeBytes > maxValueSizeBytes {
 		faults = append(faults, fmt.Errorf("value-size must be between 0 and %d bytes, not %d", maxValueSizeBytes, s.ValueSizeBytes))
 	}
+	if s.PageKeys < 0 || s.Versions < 0 || s.Versions > maxVersions {
+		faults = append(faults, fmt.Errorf("page-keys must not be negative, versions must be between 0 and %d", maxVersions))
+	}
 	return errors.Join(faults...)
 }
 
 // NeedsKeys says whether the keys must exist before the run.
-func (s Spec) NeedsKeys() bool { return s.ReadPercent > 0 && !s.AbsentKeys }
+func (s Spec) NeedsKeys() bool {
+	return s.ReadPercent > 0 && !s.AbsentKeys || s.PageKeys > 0 || s.Versions > 0 || s.Operation == OpTxn
+}
 
 // errWrongAnswer is a reply that arrived but cannot be right.
 var errWrongAnswer = errors.New("wrong answer")
@@ -62,6 +78,7 @@ type Workload struct {
 	conns   *Conns
 	clients int
 	pool    valuePool
+	zipf    *zipf // nil: uniform
 	kinds   []string
 	// putKind and getKind are indices into kinds.
 	putKind, getKind int
@@ -75,9 +92,19 @@ func New(spec Spec, conns *Conns, clients int) *Workload {
 		clients: clients,
 		pool:    newValuePool(spec.Seed, spec.ValueSizeBytes),
 	}
+	if spec.Distribution == Zipfian {
+		w.zipf = newZipf(spec.Keys)
+	}
+	if spec.Operation != OpPutGet {
+		w.kinds = []string{string(spec.Operation)}
+		return w
+	}
 	switch spec.ReadPercent {
 	case 0:
 		w.kinds = []string{"put"}
+		if spec.PageKeys > 0 {
+			w.kinds = []string{"page"}
+		}
 	case 100:
 		w.kinds = []string{"get"}
 	default:
@@ -102,27 +129,51 @@ func (w *Workload) ErrorClass(err error) string {
 func (w *Workload) NewClient(id int) load.Op {
 	c := &client{
 		workload: w,
+		id:       id,
 		// The high bit keeps these streams apart from those of Preload.
 		rng: rand.New(rand.NewPCG(w.spec.Seed, 1<<63|uint64(id))),
 	}
-	for _, conn := range w.conns.of(id, w.clients) {
+	c.conns = w.conns.of(id, w.clients)
+	for _, conn := range c.conns {
 		c.members = append(c.members, etcdserverpb.NewKVClient(conn))
 	}
-	return c.next
+	return c.op()
 }
 
 // client is the state of one client.
 type client struct {
 	workload *Workload
-	members  []etcdserverpb.KVClient // used in turn
+	id       int
+	conns    []*grpc.ClientConn
+	members  []etcdserverpb.KVClient // of conns; used in turn
 	turn     int
 	rng      *rand.Rand
 }
 
-func (c *client) next(ctx context.Context) (int, error) {
+// member is the member whose turn it is.
+func (c *client) member() etcdserverpb.KVClient {
 	kv := c.members[c.turn]
 	c.turn = (c.turn + 1) % len(c.members)
-	n := c.rng.IntN(c.workload.spec.Keys)
+	return kv
+}
+
+// conn is the connection whose turn it is.
+func (c *client) conn() *grpc.ClientConn {
+	conn := c.conns[c.turn]
+	c.turn = (c.turn + 1) % len(c.conns)
+	return conn
+}
+
+// key draws the number of a key.
+func (c *client) key() int {
+	if z := c.workload.zipf; z != nil {
+		return z.spread(z.rank(c.rng))
+	}
+	return c.rng.IntN(c.workload.spec.Keys)
+}
+
+func (c *client) next(ctx context.Context) (int, error) {
+	kv, n := c.member(), c.key()
 	if c.rng.IntN(100) < c.workload.spec.ReadPercent {
 		return c.workload.getKind, c.workload.get(ctx, kv, n)
 	}

@@ -35,6 +35,11 @@ type Spec struct {
 	Load        load.Config // without hooks
 	// Preload writes every key first if the workload reads them.
 	Preload bool
+	// Compact compacts everything at the beginning of the window, while the load
+	// goes on.
+	Compact bool
+	// Began, unless nil, is called when all is loaded and the load begins.
+	Began func()
 	// PIDs are the server processes to charge, Proc where to read them.
 	PIDs []int
 	Proc fs.FS
@@ -73,6 +78,21 @@ type Point struct {
 	// Others is what everything else on the machine used; nil if the server
 	// processes were not given, or where /proc does not exist.
 	Others *Others `json:"others,omitempty"`
+	// CompactionSeconds is how long the compaction took; 0: there was none.
+	CompactionSeconds float64 `json:"compaction_seconds,omitempty"`
+	// Outage is present where members were killed.
+	Outage *Outage `json:"outage,omitempty"`
+	// MaximumPerSecond is what the cluster took at most before a measurement at
+	// half of that rate, beside an event: it went on for EventSeconds the first
+	// time, and was had EventRuns times.
+	MaximumPerSecond float64 `json:"maximum_per_second,omitempty"`
+	EventSeconds     float64 `json:"event_seconds,omitempty"`
+	EventRuns        int     `json:"event_runs,omitempty"`
+	// Doubts say why a figure may not be what it should be.
+	Doubts []string `json:"doubts,omitempty"`
+	// DiskBytes is what the members' directories took at the end, where somebody
+	// measured it.
+	DiskBytes int64 `json:"disk_bytes,omitempty"`
 }
 
 // Others are the processes that should not have run: with them busy, a figure
@@ -114,8 +134,16 @@ func Run(ctx context.Context, s Spec) (point Point, err error) {
 	costs := newSampler(s.Proc, s.PIDs)
 	cfg := s.Load
 	cfg.AtWindowStart, cfg.AtWindowEnd = costs.begin, costs.end
+	compaction := &compaction{workload: workload}
+	if s.Compact {
+		cfg.AtWindowStart = func() error { compaction.start(ctx); return costs.begin() }
+	}
+	if s.Began != nil {
+		s.Began()
+	}
 	result, err := load.Run(ctx, cfg, workload)
-	if err != nil {
+	seconds, compactionErr := compaction.wait()
+	if err = errors.Join(err, compactionErr); err != nil {
 		return Point{}, err
 	}
 	point = Point{
@@ -125,6 +153,8 @@ func Run(ctx context.Context, s Spec) (point Point, err error) {
 		Workload:      s.Workload,
 		Result:        result,
 		LeaderChanged: s.leaderChanged(ctx, targets),
+
+		CompactionSeconds: seconds,
 	}
 	costs.fill(&point)
 	return point, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"raftkv/bench/internal/kvload"
 	"raftkv/bench/internal/load"
 )
 
@@ -46,6 +47,9 @@ func (p Point) writeHeader(w io.Writer) {
 
 // Describe names the workload in a few words.
 func (p Point) Describe() string {
+	if p.Workload.Operation != kvload.OpPutGet {
+		return string(p.Workload.Operation)
+	}
 	read := "linearizable get"
 	if p.Workload.Serializable {
 		read = "serializable get"
@@ -55,6 +59,9 @@ func (p Point) Describe() string {
 	}
 	switch p.Workload.ReadPercent {
 	case 0:
+		if p.Workload.PageKeys > 0 {
+			return fmt.Sprintf("listing in pages of %d", p.Workload.PageKeys)
+		}
 		return "put"
 	case 100:
 		return read

@@ -1,0 +1,116 @@
+package drill
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"raftkv/bench/internal/kvload"
+	"raftkv/bench/internal/measure"
+	"raftkv/bench/internal/procstat"
+)
+
+const (
+	// writePause is between attempts to write to a cluster that starts.
+	writePause = 10 * time.Millisecond
+	// spaceSettle lets the servers finish what they do behind a load, before
+	// memory and disk are read.
+	spaceSettle = 5 * time.Second
+)
+
+// Space loads the keys and reads what the servers take in memory and on disk.
+func Space(ctx context.Context, c Config) (point measure.Point, err error) {
+	w, conns, err := c.load(ctx)
+	if err != nil {
+		return point, err
+	}
+	if err = errors.Join(w.Preload(ctx, c.Load.Timeout), conns.Close()); err != nil {
+		return point, err
+	}
+	if err := sleep(ctx, spaceSettle); err != nil {
+		return point, err
+	}
+	usage, err := procstat.Reader{Proc: c.Proc}.Sum(c.Servers.PIDs())
+	if err != nil {
+		return point, err
+	}
+	point.Servers = &measure.Cost{ResidentBytes: usage.ResidentBytes, PeakResidentBytes: usage.PeakResidentBytes}
+	point.DiskBytes = c.Disk()
+	point.Workload = c.Workload
+	point.Endpoints = c.Servers.Endpoints()
+	return point, nil
+}
+
+// Restart does what Space does, then kills all members, starts them again and
+// measures how long it takes from the start until a write is acknowledged.
+func Restart(ctx context.Context, c Config) (measure.Point, error) {
+	point, err := Space(ctx, c)
+	if err != nil {
+		return point, err
+	}
+	var all []int
+	for i := range c.Servers.Endpoints() {
+		all = append(all, i)
+	}
+	if _, err := c.Servers.Kill(all...); err != nil {
+		return point, err
+	}
+	began := time.Now()
+	if err := c.Servers.Restart(all...); err != nil {
+		return point, err
+	}
+	written, err := c.firstWrite(ctx)
+	if err != nil {
+		return point, err
+	}
+	point.Outage = &measure.Outage{Seconds: []float64{written.Sub(began).Seconds()}}
+	return point, nil
+}
+
+// firstWrite tries all members at once until one acknowledges a write.
+func (c Config) firstWrite(ctx context.Context) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, recoveryTimeout)
+	defer cancel()
+	var tries sync.WaitGroup
+	defer tries.Wait()
+	endpoints := c.Servers.Endpoints()
+	written := make(chan time.Time, len(endpoints))
+	for _, endpoint := range endpoints {
+		tries.Go(func() {
+			for ctx.Err() == nil {
+				try, done := context.WithTimeout(ctx, probeTimeout)
+				err := kvload.Writes(try, endpoint)
+				done()
+				if err == nil {
+					written <- time.Now()
+					return
+				}
+				_ = sleep(ctx, writePause) // the loop looks at ctx
+			}
+		})
+	}
+	select {
+	case at := <-written:
+		cancel()
+		return at, nil
+	case <-ctx.Done():
+		return time.Time{}, fmt.Errorf("no member took a write within %v of its start: %w", recoveryTimeout, ctx.Err())
+	}
+}
+
+// load connects to the leader and prepares the workload.
+func (c Config) load(ctx context.Context) (*kvload.Workload, *kvload.Conns, error) {
+	leader, err := c.leader(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conns, err := kvload.Dial(ctx, []string{c.Servers.Endpoints()[leader]}, c.Connections)
+	if err != nil {
+		return nil, nil, err
+	}
+	return kvload.New(c.Workload, conns, c.Load.Clients), conns, nil
+}

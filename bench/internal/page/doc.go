@@ -1,0 +1,5 @@
+// Package page renders a report of package compare as one HTML page with plots,
+// which needs nothing from anywhere: no script, no style sheet, no font.
+//
+// It computes nothing: every figure, ratio and verdict is the report's.
+package page
