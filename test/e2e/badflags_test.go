@@ -60,7 +60,7 @@ func TestBadFlags(t *testing.T) {
 		{"--listen-client-urls https://localhost:2379", `^raft-kv: .*https.* not supported`},
 		{"--heartbeat-interval 500 --election-timeout 1000", `^raft-kv: --election-timeout \(1s\) must be at least five times --heartbeat-interval \(500ms\)$`},
 		{"--heartbeat-interval -1", `^raft-kv: --heartbeat-interval and --election-timeout must be positive$`},
-		{"--initial-cluster-state elsewhere", `^raft-kv: --initial-cluster-state "elsewhere"`},
+		{"--initial-cluster-state elsewhere", `^raft-kv: --initial-cluster-state must be "new" or "existing", not "elsewhere"$`},
 		{"--storage tape", `^raft-kv: --storage must be "disk" or "memory", not "tape"$`},
 		{"--log-format xml", `^raft-kv: --log-format must be "console" or "json", not "xml"$`},
 		{"--log-level loud", `^raft-kv: --log-level must be .*"loud"$`},

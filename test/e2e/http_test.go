@@ -101,7 +101,7 @@ func testMetrics(t *testing.T, c *harness.Cluster) {
 		for _, want := range []string{
 			"etcd_server_has_leader 1", fmt.Sprintf("etcd_server_is_leader %d", leads), "etcd_server_leader_changes_seen_total ",
 			"etcd_server_proposals_committed_total ", "etcd_server_proposals_applied_total ", "etcd_server_proposals_pending ",
-			"etcd_disk_wal_fsync_duration_seconds_count ", "grpc_server_handled_total", "process_resident_memory_bytes ",
+			"etcd_disk_wal_fsync_duration_seconds_count ", "grpc_server_handled_total", "etcd_server_client_requests_total{", "process_resident_memory_bytes ",
 		} {
 			if !strings.Contains(body, "\n"+want) {
 				t.Errorf("node %d: /metrics lacks %q", n.Number, want)

@@ -17,6 +17,9 @@ type Difference struct {
 	Etcd, RaftKV Answer
 }
 
+// etcdCrashed tells that there is no answer to compare with.
+func (d *Difference) etcdCrashed() bool { return strings.HasPrefix(d.Etcd.Text, crashed) }
+
 // String shows the request and both answers; long keys and values are cut.
 func (d *Difference) String() string {
 	return fmt.Sprintf("  request: %s {%s}\n  etcd:    %s\n  raft-kv: %s",
@@ -27,7 +30,15 @@ func (a Answer) String() string {
 	if a.Code != codes.OK {
 		return fmt.Sprintf("%v %q", a.Code, a.Text)
 	}
-	return fmt.Sprintf("OK {%s}", render(a.Response))
+	if a.Response != nil {
+		return fmt.Sprintf("OK {%s}", render(a.Response))
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d watch responses", len(a.Watched))
+	for _, w := range a.Watched {
+		fmt.Fprintf(&b, "\n    {%s}", render(w))
+	}
+	return b.String()
 }
 
 // Bounds of what is shown of one message.

@@ -12,6 +12,9 @@ const (
 	txnOpsMax       = 128
 )
 
+// leaseSecondsMin is above what a run takes.
+const leaseSecondsMin = 2 * runSecondsMax
+
 // limitSlackBytes is more than what the two put around a request differs by.
 const limitSlackBytes = 256
 
@@ -24,26 +27,50 @@ const limitSlackBytes = 256
 //     ignore_value or ignore_lease: etcd's check of conflicting keys takes the
 //     open range for an empty one, and its apply panics when the value to keep
 //     is gone by then.
+//   - Compactions at a revision whose transaction deleted by an open range and
+//     put keys: of a key that it deleted and put, etcd removes the put version,
+//     and ends its process when somebody reads it.
 //   - Alarm requests with an action that does not exist: etcd applies nothing,
 //     and its handler panics for want of an answer.
-func excluded(o Operation) bool {
+//   - Leases granted without an id, of which every cluster makes its own, and
+//     for less than leaseSecondsMin, which might run out in the middle of other
+//     requests: except one at a time, of which the end is awaited (expiry.go).
+//
+// rewritten are the revisions of such transactions.
+func excluded(o Operation, rewritten map[int64]bool) bool {
 	distance := proto.Size(o.Request) - requestBytesMax
 	if -limitSlackBytes < distance && distance < limitSlackBytes {
 		return true
 	}
 	switch r := o.Request.(type) {
 	case *pb.TxnRequest:
-		opens, ignores := false, false
+		ignores := false
 		eachOp(r, func(op *pb.RequestOp) {
-			opens = opens || string(op.GetRequestDeleteRange().GetRangeEnd()) == "\x00"
 			ignores = ignores || op.GetRequestPut().GetIgnoreValue() || op.GetRequestPut().GetIgnoreLease()
 		})
-		return opens && ignores
+		return ignores && rewrites(o)
+	case *pb.CompactionRequest:
+		return rewritten[r.GetRevision()]
+	case *pb.LeaseGrantRequest:
+		return r.GetID() == 0 || r.GetTTL() < leaseSecondsMin && r.GetID() != expiringLease
 	case *pb.AlarmRequest:
 		_, known := pb.AlarmRequest_AlarmAction_name[int32(r.GetAction())]
 		return !known
 	}
 	return false
+}
+
+// rewrites tells whether an operation may delete a key and put it again.
+func rewrites(o Operation) bool {
+	r, ok := o.Request.(*pb.TxnRequest)
+	opens, puts := false, false
+	if ok {
+		eachOp(r, func(op *pb.RequestOp) {
+			opens = opens || string(op.GetRequestDeleteRange().GetRangeEnd()) == "\x00"
+			puts = puts || op.GetRequestPut() != nil
+		})
+	}
+	return opens && puts
 }
 
 // firstChunkKeys is how many keys etcd puts into the first chunk of a stream.

@@ -12,16 +12,28 @@ import (
 // Generator makes requests from a seed. It learns from answers which revisions
 // and versions there are, so that requests are mostly about something.
 type Generator struct {
+	// Leases and Watches: requests of these services are among them.
+	Leases, Watches bool
+	// Expiries: so are short leases that run out, which takes seconds each.
+	Expiries bool
+
 	rng  *rand.Rand
 	keys []string
 	// The newest revision, and the oldest that can be read, as far as seen.
 	revision, compacted int64
 	// seen is the last version of each key in an answer; it may be outdated.
 	seen map[string]*mvccpb.KeyValue
-	// compacting is the revision of the compaction asked last.
-	compacting int64
+	// last is the operation asked last.
+	last Operation
+	// rewritten are the revisions that exclude compactions.
+	rewritten map[int64]bool
 	// compactions are the revisions of the newest compactions.
 	compactions []int64
+	// leases are those that may exist.
+	leases map[int64]bool
+	expiry expiry
+	// streams are the watch streams, by number.
+	streams [watchStreams]watchStreamState
 	// armed are the alarms that are active, armedOps how many operations were
 	// asked since the first of them and armedOpsMax after how many they end.
 	armed                 []*pb.AlarmMember
@@ -31,6 +43,7 @@ type Generator struct {
 // NewGenerator returns the generator of a seed.
 func NewGenerator(seed uint64) *Generator {
 	return &Generator{
+		Leases: true, Watches: true,
 		rng: rand.New(rand.NewPCG(seed, 0)),
 		keys: []string{
 			"\x00", "\x00\x00", "\x00\xff", "a", "a\x00", "a\x00\x00", "a/", "a/1", "a/10", "a/2", "a0", "ab", "a\xff",
@@ -38,6 +51,9 @@ func NewGenerator(seed uint64) *Generator {
 		},
 		revision: 1,
 		seen:     map[string]*mvccpb.KeyValue{},
+
+		rewritten: map[int64]bool{},
+		leases:    map[int64]bool{},
 	}
 }
 
@@ -45,9 +61,10 @@ func NewGenerator(seed uint64) *Generator {
 func (g *Generator) Next() Operation {
 	for {
 		o := g.next()
-		if excluded(o) {
+		if excluded(o, g.rewritten) {
 			continue
 		}
+		g.last = o
 		if r, ok := o.Request.(*pb.AlarmRequest); ok {
 			g.noteAlarm(r)
 		}
@@ -56,11 +73,23 @@ func (g *Generator) Next() Operation {
 }
 
 func (g *Generator) next() Operation {
-	g.compacting = 0
 	if o, ok := g.whileArmed(); ok {
 		return o
 	}
-	switch g.pick(320, 255, 60, 60, 235, 25, 5, 60) {
+	if o, ok := g.whileExpiring(); ok {
+		return o
+	}
+	leases, watches, expiries := 80, 110, 60
+	if !g.Leases {
+		leases = 0
+	}
+	if !g.Watches {
+		watches = 0
+	}
+	if !g.Expiries {
+		expiries = 0
+	}
+	switch g.pick(320, 255, 60, 60, 235, 25, 5, 60, leases, watches, expiries) {
 	case 0:
 		return Operation{Put, g.put(g.key())}
 	case 1:
@@ -72,31 +101,44 @@ func (g *Generator) next() Operation {
 	case 4:
 		return Operation{Txn, g.txn()}
 	case 5:
-		request := g.compact()
-		g.compacting = request.Revision
-		return Operation{Compact, request}
+		return Operation{Compact, g.compact()}
 	case 6:
 		return g.oversized()
-	default:
+	case 7:
 		return g.maintenanceOp()
+	case 8:
+		return g.leaseOp()
+	case 9:
+		return g.watchOp()
+	default:
+		return g.expire()
 	}
 }
 
 // Observe learns from the answer to the last request.
 func (g *Generator) Observe(a Answer) {
+	g.observeWatch(a)
 	switch r := a.Response.(type) {
 	case *pb.RangeResponse:
 		g.learn(r.GetHeader(), r.GetKvs())
 	case *pb.PutResponse:
 		g.learn(r.GetHeader(), nil)
+	case *pb.LeaseGrantResponse:
+		g.leases[r.GetID()] = true
+	case *pb.LeaseRevokeResponse:
+		g.learn(r.GetHeader(), nil)
+		delete(g.leases, g.last.Request.(*pb.LeaseRevokeRequest).GetID())
 	case *pb.DeleteRangeResponse:
 		g.learn(r.GetHeader(), nil)
 	case *pb.CompactionResponse:
 		g.learn(r.GetHeader(), nil)
-		g.compacted = g.compacting
-		g.noteCompaction(g.compacting)
+		g.compacted = g.last.Request.(*pb.CompactionRequest).GetRevision()
+		g.noteCompaction(g.compacted)
 	case *pb.TxnResponse:
 		g.learn(r.GetHeader(), nil)
+		if rewrites(g.last) {
+			g.rewritten[r.GetHeader().GetRevision()] = true
+		}
 		for _, op := range r.GetResponses() {
 			g.learn(nil, op.GetResponseRange().GetKvs())
 		}
@@ -250,8 +292,11 @@ func (g *Generator) put(key []byte) *pb.PutRequest {
 	if g.percent(6) {
 		r.IgnoreLease = true
 	}
-	if g.percent(2) {
-		r.Lease = []int64{1, -1, 1234567890, math.MaxInt64, math.MinInt64}[g.rng.IntN(5)]
+	switch g.pick(73, 25, 2) {
+	case 1:
+		r.Lease = g.liveLease()
+	case 2:
+		r.Lease = g.lease()
 	}
 	return r
 }

@@ -24,14 +24,16 @@ func txnOp(r *pb.TxnRequest) *pb.RequestOp {
 
 // txn is a transaction of any form.
 func (g *Generator) txn() *pb.TxnRequest {
-	switch g.pick(94, 4, 2) {
+	switch g.pick(91, 4, 2, 3) {
 	case 0:
 		t := txnGenerator{Generator: g, changed: map[string]bool{}, reads: g.percent(25), careless: g.percent(8)}
 		return t.txn(3)
 	case 1:
 		return g.wideTxn()
-	default:
+	case 2:
 		return g.deepTxn([]int{2, 5, txnOpsMax - 1, txnOpsMax, txnOpsMax + 1}[g.rng.IntN(5)])
+	default:
+		return g.rewritingTxn()
 	}
 }
 
@@ -168,7 +170,7 @@ func (g *Generator) compareWith(c *pb.Compare, union pb.Compare_CompareTarget) {
 	case pb.Compare_MOD:
 		c.TargetUnion = &pb.Compare_ModRevision{ModRevision: kv.GetModRevision() + off}
 	case pb.Compare_LEASE:
-		c.TargetUnion = &pb.Compare_Lease{Lease: off}
+		c.TargetUnion = &pb.Compare_Lease{Lease: []int64{off, kv.GetLease(), g.liveLease()}[g.rng.IntN(3)]}
 	case pb.Compare_VALUE:
 		value := kv.GetValue()
 		if off != 0 {
@@ -218,4 +220,21 @@ func (g *Generator) deepTxn(levels int) *pb.TxnRequest {
 		op = txnOp(&pb.TxnRequest{Success: []*pb.RequestOp{op}})
 	}
 	return &pb.TxnRequest{Success: []*pb.RequestOp{op}}
+}
+
+// rewritingTxn deletes by an open range, which no check of conflicting keys
+// understands, and puts some keys again, often the only ones left.
+func (g *Generator) rewritingTxn() *pb.TxnRequest {
+	first := []byte{0}
+	if g.percent(40) {
+		first = []byte(g.keys[g.rng.IntN(len(g.keys))])
+	}
+	ops := []*pb.RequestOp{deleteOp(&pb.DeleteRangeRequest{Key: first, RangeEnd: []byte{0}, PrevKv: g.percent(40)})}
+	for i := range 1 + g.rng.IntN(2) {
+		ops = append(ops, putOp(&pb.PutRequest{Key: []byte(g.keys[5+i+g.rng.IntN(4)*2]), Value: g.value(), PrevKv: g.percent(25)}))
+	}
+	if g.percent(15) {
+		ops = append(ops, ops[0])
+	}
+	return &pb.TxnRequest{Success: ops}
 }

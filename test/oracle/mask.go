@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 
@@ -8,6 +9,9 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
+
+// runSecondsMax is far above what the run of one seed takes.
+const runSecondsMax = 3600
 
 // masked is the value every masked number gets that is not 0.
 const masked = 1
@@ -28,6 +32,16 @@ const masked = 1
 //     after its start.
 //   - The order of AlarmResponse.alarms and of Status.errors: etcd iterates
 //     over a map.
+//   - LeaseTimeToLive.ttl, if it is not more than what was granted and not less
+//     by more than what a run takes: it is the time that is left.
+//   - When a lease runs out, as long as it is not before its time (countdown in
+//     expiry.go).
+//   - The order of LeaseLeases.leases, which etcd sorts by that time, and of
+//     LeaseTimeToLive.keys, which etcd takes from a map.
+//   - How events are distributed over responses of a watch stream, as long as
+//     those of one revision stay together, the order of responses to different
+//     watches, and the headers of responses with events, which tell when they
+//     were sent: a matter of sizes and speed (regroup in watch.go).
 //   - Where the chunks of a RangeStream end: a matter of sizes and speed. They
 //     are merged before they come here (collect in operation.go).
 //
@@ -35,6 +49,12 @@ const masked = 1
 // raft-kv leaves empty, or the other way round, is a difference. Everything
 // else counts: revisions, counts, order, absent against empty, codes and texts.
 func Mask(a Answer) Answer {
+	watched := make([]*pb.WatchResponse, len(a.Watched))
+	for i, w := range a.Watched {
+		watched[i] = proto.Clone(w).(*pb.WatchResponse)
+		maskHeaders(watched[i].ProtoReflect())
+	}
+	a.Watched = watched
 	if a.Response == nil {
 		return a
 	}
@@ -47,6 +67,13 @@ func Mask(a Answer) Answer {
 		r.DbSizeInUse = 0
 		r.StorageVersion = ""
 		slices.Sort(r.Errors)
+	case *pb.LeaseTimeToLiveResponse:
+		if gone := r.GrantedTTL - r.TTL; r.TTL > 0 && gone >= 0 && gone < runSecondsMax {
+			r.TTL = masked
+		}
+		slices.SortFunc(r.Keys, bytes.Compare)
+	case *pb.LeaseLeasesResponse:
+		slices.SortFunc(r.Leases, func(a, b *pb.LeaseStatus) int { return cmp.Compare(a.GetID(), b.GetID()) })
 	case *pb.AlarmResponse:
 		slices.SortFunc(r.Alarms, func(a, b *pb.AlarmMember) int {
 			return cmp.Or(cmp.Compare(a.GetMemberID(), b.GetMemberID()), cmp.Compare(a.GetAlarm(), b.GetAlarm()))
@@ -86,5 +113,6 @@ func maskHeaders(m protoreflect.Message) {
 
 // equal tells whether two masked answers are the same.
 func equal(a, b Answer) bool {
-	return a.Code == b.Code && a.Text == b.Text && proto.Equal(a.Response, b.Response)
+	return a.Code == b.Code && a.Text == b.Text && proto.Equal(a.Response, b.Response) &&
+		slices.EqualFunc(a.Watched, b.Watched, func(a, b *pb.WatchResponse) bool { return proto.Equal(a, b) })
 }

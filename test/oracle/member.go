@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"math"
 	"net"
-	"net/url"
 	"strings"
 	"time"
 
-	"go.etcd.io/etcd/server/v3/embed"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -33,8 +30,9 @@ const (
 
 // connected is a member behind a gRPC connection.
 type connected struct {
-	conn *grpc.ClientConn
-	stop func() error
+	conn     *grpc.ClientConn
+	watching watching
+	stop     func() error
 }
 
 // connect dials address; stop ends the member.
@@ -45,34 +43,19 @@ func connect(address string, stop func() error) (Member, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("dial %s: %w", address, err), stop())
 	}
-	return &connected{conn: conn, stop: stop}, nil
+	return &connected{conn: conn, watching: watching{conn: conn, streams: map[int]*watchStream{}}, stop: stop}, nil
 }
 
-func (m *connected) Do(ctx context.Context, o Operation) Answer { return o.send(ctx, m.conn) }
-
-func (m *connected) Close() error { return errors.Join(m.conn.Close(), m.stop()) }
-
-// StartEtcd starts an etcd with its default limits, on free ports. dir must be
-// empty; nothing in it is fsynced.
-func StartEtcd(ctx context.Context, dir string) (Member, error) {
-	anyPort := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
-	cfg := embed.NewConfig()
-	cfg.Dir = dir
-	cfg.UnsafeNoFsync = true
-	cfg.TickMs, cfg.ElectionMs = uint(heartbeat.Milliseconds()), uint(electionTimeout.Milliseconds())
-	cfg.ListenClientUrls, cfg.AdvertiseClientUrls = anyPort, anyPort
-	cfg.ListenPeerUrls, cfg.AdvertisePeerUrls = anyPort, anyPort
-	cfg.InitialCluster = cfg.InitialClusterFromName(cfg.Name)
-	cfg.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
-	e, err := embed.StartEtcd(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("start etcd: %w", err)
+func (m *connected) Do(ctx context.Context, o Operation) Answer {
+	if _, _, ok := o.Method.watches(); ok {
+		return m.watching.do(ctx, o)
 	}
-	stop := func() error { e.Close(); return nil }
-	if err := await(ctx, e.Server.ReadyNotify(), e.Server.StopNotify()); err != nil {
-		return nil, errors.Join(fmt.Errorf("start etcd: %w", err), stop())
-	}
-	return connect(e.Clients[0].Addr().String(), stop)
+	return o.send(ctx, m.conn)
+}
+
+func (m *connected) Close() error {
+	m.watching.close()
+	return errors.Join(m.conn.Close(), m.stop())
 }
 
 // portAttempts is how often StartRaftKV tries again when somebody has taken a

@@ -21,7 +21,8 @@ import (
 // callTimeout is far above what either member takes for anything.
 const callTimeout = 30 * time.Second
 
-// Method is a method of etcd's KV or Maintenance service.
+// Method is a method of etcd's KV, Lease or Maintenance service, or of a watch
+// stream.
 type Method string
 
 // The methods that are asked.
@@ -36,6 +37,12 @@ const (
 	Alarm       Method = "Alarm"
 	Defragment  Method = "Defragment"
 	Status      Method = "Status"
+
+	LeaseGrant      Method = "LeaseGrant"
+	LeaseRevoke     Method = "LeaseRevoke"
+	LeaseTimeToLive Method = "LeaseTimeToLive"
+	LeaseLeases     Method = "LeaseLeases"
+	LeaseKeepAlive  Method = "LeaseKeepAlive"
 )
 
 // newRequest returns an empty request of the method.
@@ -59,6 +66,19 @@ func (m Method) newRequest() (proto.Message, error) {
 		return &pb.DefragmentRequest{}, nil
 	case Status:
 		return &pb.StatusRequest{}, nil
+	case LeaseGrant:
+		return &pb.LeaseGrantRequest{}, nil
+	case LeaseRevoke:
+		return &pb.LeaseRevokeRequest{}, nil
+	case LeaseTimeToLive, LeaseExpiry:
+		return &pb.LeaseTimeToLiveRequest{}, nil
+	case LeaseLeases:
+		return &pb.LeaseLeasesRequest{}, nil
+	case LeaseKeepAlive:
+		return &pb.LeaseKeepAliveRequest{}, nil
+	}
+	if _, _, ok := m.watches(); ok {
+		return &pb.WatchRequest{}, nil
 	}
 	return nil, fmt.Errorf("unknown method %q", m)
 }
@@ -66,7 +86,7 @@ func (m Method) newRequest() (proto.Message, error) {
 // reads tells whether the method leaves all as it is.
 func (m Method) reads() bool {
 	switch m {
-	case Range, RangeStream, HashKV, Status, Defragment:
+	case Range, RangeStream, HashKV, Status, Defragment, LeaseTimeToLive, LeaseLeases, LeaseKeepAlive:
 		return true
 	}
 	return false
@@ -84,6 +104,10 @@ type Answer struct {
 	Code     codes.Code
 	Text     string
 	Response proto.Message
+	// Watched is what a watch stream received, instead of Response.
+	Watched []*pb.WatchResponse
+	// at is when it came.
+	at time.Time
 }
 
 func answerOf(response proto.Message, err error) Answer {
@@ -98,7 +122,7 @@ func answerOf(response proto.Message, err error) Answer {
 func (o Operation) send(ctx context.Context, conn grpc.ClientConnInterface) Answer {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	kv, maintenance := pb.NewKVClient(conn), pb.NewMaintenanceClient(conn)
+	kv, maintenance, lease := pb.NewKVClient(conn), pb.NewMaintenanceClient(conn), pb.NewLeaseClient(conn)
 	switch request := o.Request.(type) {
 	case *pb.RangeRequest:
 		if o.Method == RangeStream {
@@ -121,6 +145,19 @@ func (o Operation) send(ctx context.Context, conn grpc.ClientConnInterface) Answ
 		return answerOf(maintenance.Defragment(ctx, request))
 	case *pb.StatusRequest:
 		return answerOf(maintenance.Status(ctx, request))
+	case *pb.LeaseGrantRequest:
+		return answerOf(lease.LeaseGrant(ctx, request))
+	case *pb.LeaseRevokeRequest:
+		return answerOf(lease.LeaseRevoke(ctx, request))
+	case *pb.LeaseTimeToLiveRequest:
+		if o.Method == LeaseExpiry {
+			return answerOf(awaitExpiry(ctx, kv, lease, request))
+		}
+		return answerOf(lease.LeaseTimeToLive(ctx, request))
+	case *pb.LeaseLeasesRequest:
+		return answerOf(lease.LeaseLeases(ctx, request))
+	case *pb.LeaseKeepAliveRequest:
+		return answerOf(keepAlive(ctx, lease, request))
 	}
 	return answerOf(nil, status.Errorf(codes.Internal, "oracle: no method takes a %T", o.Request))
 }
@@ -144,6 +181,18 @@ func collect(stream grpc.ServerStreamingClient[pb.RangeStreamResponse], err erro
 		}
 		proto.Merge(whole, chunk.GetRangeResponse())
 	}
+}
+
+// keepAlive keeps a lease alive once.
+func keepAlive(ctx context.Context, client pb.LeaseClient, request *pb.LeaseKeepAliveRequest) (*pb.LeaseKeepAliveResponse, error) {
+	stream, err := client.LeaseKeepAlive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := stream.Send(request); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return stream.Recv()
 }
 
 // line is the written form of an operation, one JSON object a line.

@@ -161,7 +161,7 @@ func TestPlantedAnswersAreCaught(t *testing.T) {
 			l := &liar{lie: lie}
 			o := startPair(t)
 			o.Wrap(func(m Member) Member { l.Member = m; return l })
-			asked, d := o.Run(t.Context(), NewGenerator(1), 1000, NewTally())
+			asked, d := o.Run(t.Context(), served(1), 1000, NewTally())
 			switch {
 			case l.told == nil:
 				t.Fatal("the lie was never told")
@@ -220,7 +220,7 @@ func TestPlantedStateIsCaught(t *testing.T) {
 			s := &secretly{act: act}
 			o := startPair(t)
 			o.Wrap(func(m Member) Member { s.Member = m; return s })
-			_, d := o.Run(t.Context(), NewGenerator(2), 1000, NewTally())
+			_, d := o.Run(t.Context(), served(2), 1000, NewTally())
 			if !s.done || d == nil {
 				t.Fatalf("done: %v; difference: %v", s.done, d)
 			}

@@ -98,17 +98,22 @@ func TestExclusions(t *testing.T) {
 		o    Operation
 		want bool
 	}{
-		"open delete and a kept value": {txn(open, keep), true},
-		"nested":                       {txn(txnOp(&pb.TxnRequest{Failure: []*pb.RequestOp{keep}}), open), true},
-		"open delete alone":            {txn(open), false},
-		"a kept value alone":           {txn(keep), false},
-		"alarm, unknown action":        {Operation{Alarm, &pb.AlarmRequest{Action: 3}}, true},
-		"alarm, known action":          {Operation{Alarm, &pb.AlarmRequest{Action: 2}}, false},
-		"at the limit":                 {sized(requestBytesMax), true},
-		"above the limit":              {sized(requestBytesMax + 300), false},
-		"below the limit":              {sized(requestBytesMax - 300), false},
+		"open delete and a kept value":         {txn(open, keep), true},
+		"nested":                               {txn(txnOp(&pb.TxnRequest{Failure: []*pb.RequestOp{keep}}), open), true},
+		"open delete alone":                    {txn(open), false},
+		"a kept value alone":                   {txn(keep), false},
+		"alarm, unknown action":                {Operation{Alarm, &pb.AlarmRequest{Action: 3}}, true},
+		"alarm, known action":                  {Operation{Alarm, &pb.AlarmRequest{Action: 2}}, false},
+		"at the limit":                         {sized(requestBytesMax), true},
+		"above the limit":                      {sized(requestBytesMax + 300), false},
+		"below the limit":                      {sized(requestBytesMax - 300), false},
+		"compaction where keys were put again": {Operation{Compact, &pb.CompactionRequest{Revision: 7}}, true},
+		"lease without an id":                  {Operation{LeaseGrant, &pb.LeaseGrantRequest{TTL: leaseSecondsMin}}, true},
+		"lease that may expire":                {Operation{LeaseGrant, &pb.LeaseGrantRequest{ID: 1, TTL: leaseSecondsMin - 1}}, true},
+		"lease":                                {Operation{LeaseGrant, &pb.LeaseGrantRequest{ID: 1, TTL: leaseSecondsMin}}, false},
+		"compaction before":                    {Operation{Compact, &pb.CompactionRequest{Revision: 6}}, false},
 	} {
-		if got := excluded(c.o); got != c.want {
+		if got := excluded(c.o, map[int64]bool{7: true}); got != c.want {
 			t.Errorf("%s: excluded is %v", name, got)
 		}
 	}
@@ -145,10 +150,11 @@ func TestExcludedAnswers(t *testing.T) {
 
 // TestAlarmsEnd: the generator deactivates whatever it activates, soon.
 func TestAlarmsEnd(t *testing.T) {
+	const operations = 40_000
 	g := NewGenerator(4)
 	active := map[string]bool{}
 	since, activated := 0, 0
-	for range 20_000 {
+	for range operations {
 		if r, ok := g.Next().Request.(*pb.AlarmRequest); ok && r.Alarm != pb.AlarmType_NONE {
 			name := fmt.Sprint(r.MemberID, r.Alarm)
 			switch r.Action {
@@ -167,6 +173,6 @@ func TestAlarmsEnd(t *testing.T) {
 		}
 	}
 	if activated < 100 {
-		t.Errorf("seed 4: %d alarms in 20,000 operations", activated)
+		t.Errorf("seed 4: %d alarms in %d operations", activated, operations)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/codes"
 )
 
@@ -17,20 +18,25 @@ type Tally struct {
 	asked   map[Method]int
 	done    map[Method]int
 	refused map[string]int // by text
-	known   map[Method]int // known differences
+	// events are those of watches, previous those with a previous key value.
+	events, previous int
 }
 
 // NewTally returns an empty one.
 func NewTally() *Tally {
-	return &Tally{asked: map[Method]int{}, done: map[Method]int{}, refused: map[string]int{}, known: map[Method]int{}}
+	return &Tally{asked: map[Method]int{}, done: map[Method]int{}, refused: map[string]int{}}
 }
 
 func (t *Tally) add(op Operation, a Answer) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.asked[op.Method]++
+	method, _, _ := op.Method.watches()
+	t.asked[method]++
+	for _, w := range a.Watched {
+		t.watched(w)
+	}
 	if a.Code == codes.OK {
-		t.done[op.Method]++
+		t.done[method]++
 	} else {
 		// gRPC's own refusals give sizes in brackets at the end.
 		text, _, _ := strings.Cut(a.Text, " (")
@@ -38,10 +44,28 @@ func (t *Tally) add(op Operation, a Answer) {
 	}
 }
 
-func (t *Tally) addKnown(m Method) {
+// watched counts what came on a watch stream.
+func (t *Tally) watched(w *pb.WatchResponse) {
+	t.events += len(w.Events)
+	for _, e := range w.Events {
+		if e.PrevKv != nil {
+			t.previous++
+		}
+	}
+	switch {
+	case w.Created && w.Canceled:
+		t.refused["watch: "+w.CancelReason]++
+	case w.CompactRevision != 0:
+		t.refused["watch: compacted"]++
+	}
+}
+
+// Events is how many events came on watch streams, and how many of them had the
+// previous key value.
+func (t *Tally) Events() (events, previous int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.known[m]++
+	return t.events, t.previous
 }
 
 // Done is how many operations of the method were asked and how many succeeded.
@@ -75,8 +99,6 @@ func (t *Tally) String() string {
 	for _, text := range slices.Sorted(maps.Keys(t.refused)) {
 		fmt.Fprintf(&b, "%7d refused: %s\n", t.refused[text], text)
 	}
-	for _, m := range slices.Sorted(maps.Keys(t.known)) {
-		fmt.Fprintf(&b, "%7d known differences of %s\n", t.known[m], m)
-	}
+	fmt.Fprintf(&b, "%7d events of watches, %d with the previous key value\n", t.events, t.previous)
 	return b.String()
 }

@@ -157,6 +157,9 @@ func (c *checker) elected(p *process, term uint64) {
 // index.
 func (c *checker) applied(p *process) {
 	index, term := p.state.Applied()
+	if index == 0 {
+		return // a state that is still to come
+	}
 	_, hash := p.state.RollingHash()
 	c.s.trace.note(c.s.clock.now, "applied", p.host.id, index, term, hash)
 	if known, ok := c.states[index]; ok && known != hash {

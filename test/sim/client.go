@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/node"
 	"raftkv/statemachine/envelope"
+	"raftkv/test/linear"
 )
 
 // client sends one operation after the other, to a member it likes until that
@@ -58,7 +58,7 @@ func (c *client) next() {
 		return
 	}
 	if c.rng.IntN(20) == 0 {
-		c.member = uint64(1 + c.rng.IntN(len(c.s.hosts)))
+		c.member = c.s.anyone(c.rng).id
 	}
 	c.ops++
 	key := c.keys[c.rng.IntN(len(c.keys))]
@@ -66,15 +66,15 @@ func (c *client) next() {
 	unique := fmt.Sprintf("%d.%d;", c.id, c.ops)
 	switch n := c.rng.IntN(100); {
 	case n < 30:
-		op.kind, op.value = opPut, unique+strings.Repeat(padding, c.rng.IntN(valueBytesExtra))
+		op.Kind, op.Value = linear.Put, unique+strings.Repeat(padding, c.rng.IntN(valueBytesExtra))
 	case n < 50:
-		op.kind, op.value, op.expected = opCAS, unique, c.known[key]
+		op.Kind, op.Value, op.Expected = linear.CAS, unique, c.known[key]
 	case n < 60:
-		op.kind, op.value = opAppend, unique
+		op.Kind, op.Value = linear.Append, unique
 	default:
-		op.kind = opRead
+		op.Kind = linear.Read
 	}
-	c.s.trace.note(c.s.clock.now, "call", uint64(c.id), uint64(c.ops), uint64(op.kind), c.member)
+	c.s.trace.note(c.s.clock.now, "call", uint64(c.id), uint64(c.ops), uint64(op.Kind), c.member)
 	c.send(op)
 }
 
@@ -85,14 +85,20 @@ func (c *client) send(op *operation) {
 	target := s.hosts[c.member-1]
 	s.clock.after(s.net.clientWay(c.rng), func() {
 		p := target.process
-		if p == nil || p.core == nil {
-			k.finish(outcomeNotApplied) // connection refused
+		if p == nil || !p.serves() {
+			k.finish(linear.NotApplied) // connection refused
 			return
 		}
 		k.process = p
 		p.now(func() { p.submit(k) })
 	})
 	s.clock.after(patienceMin+time.Duration(c.rng.Int64N(int64(patienceSpread))), k.giveUp)
+}
+
+// serves says whether clients are answered: not by a member that does not vote.
+func (p *process) serves() bool {
+	m, found := find(p.roster, p.host.id)
+	return p.core != nil && found && !m.IsLearner
 }
 
 // call is one request at the member that serves it.
@@ -107,22 +113,22 @@ type call struct {
 
 // finish ends the operation for the client, which sees the outcome a little
 // later and, unless all went well, tries another member next.
-func (k *call) finish(o outcome) {
+func (k *call) finish(o linear.Outcome) {
 	if k.ended {
 		return
 	}
 	k.ended = true
 	c := k.client
-	if k.op.kind == opRead && o == outcomeUnknown {
-		o = outcomeNotApplied
+	if k.op.Kind == linear.Read && o == linear.Unknown {
+		o = linear.NotApplied
 	}
 	c.s.clock.after(c.s.net.clientWay(c.rng), func() {
 		c.s.history.end(c.s.clock.now, k.op, o)
-		c.s.trace.note(c.s.clock.now, "return", uint64(c.id), uint64(c.ops), uint64(o), uint64(k.op.revision))
-		if o == outcomeDone {
-			c.known[k.op.key] = k.op.after()
+		c.s.trace.note(c.s.clock.now, "return", uint64(c.id), uint64(c.ops), uint64(o), uint64(k.op.Revision))
+		if o == linear.Done {
+			c.known[k.op.Key] = k.op.After()
 		} else {
-			c.member = uint64(1 + c.rng.IntN(len(c.s.hosts)))
+			c.member = c.s.anyone(c.rng).id
 		}
 		c.rest()
 	})
@@ -134,7 +140,7 @@ func (k *call) giveUp() {
 	switch p := k.process; {
 	case k.ended:
 	case p == nil || p.dead || p.paused || k.pending == nil:
-		k.finish(outcomeUnknown)
+		k.finish(linear.Unknown)
 	default:
 		k.answered(p.core.Abandon(k.pending))
 	}
@@ -145,7 +151,7 @@ func (k *call) giveUp() {
 func (p *process) submit(k *call) {
 	var err error
 	switch {
-	case k.op.kind != opRead:
+	case k.op.Kind != linear.Read:
 		k.pending, err = p.core.Propose(k.op.command())
 	case p.s.opts.Planted == StaleRead:
 		p.read(k)
@@ -154,7 +160,7 @@ func (p *process) submit(k *call) {
 		k.round, _, err = p.core.Read()
 	}
 	if err != nil {
-		k.finish(outcomeNotApplied)
+		k.finish(linear.NotApplied)
 		return
 	}
 	p.calls = append(p.calls, k)
@@ -186,7 +192,7 @@ func (p *process) answer(k *call) bool {
 	select {
 	case <-k.round.Done():
 		if k.round.Err() != nil {
-			k.finish(outcomeNotApplied)
+			k.finish(linear.NotApplied)
 		} else {
 			p.after(p.some(100*time.Microsecond), func() { p.read(k) })
 		}
@@ -201,71 +207,52 @@ func (p *process) read(k *call) {
 	if k.ended {
 		return
 	}
-	resp, err := p.rangeNow(k.op.key)
+	resp, err := p.rangeNow(k.op.Key)
 	if err != nil {
 		p.s.fail("member %d: range: %v", p.host.id, err)
 		return
 	}
-	k.op.observe(resp.GetKvs())
-	k.finish(outcomeDone)
+	k.op.Observe(resp.GetKvs())
+	k.finish(linear.Done)
 }
 
 // answered ends a write by what the core said.
 func (k *call) answered(r node.Result) {
 	switch {
 	case errors.Is(r.Err, node.ErrNotApplied):
-		k.finish(outcomeNotApplied)
+		k.finish(linear.NotApplied)
 	case errors.Is(r.Err, node.ErrUnknownOutcome) || errors.Is(r.Err, node.ErrStopped):
-		k.finish(outcomeUnknown)
+		k.finish(linear.Unknown)
 	case r.Err != nil:
 		k.client.s.fail("the state machine refused %v: %v", k.op, r.Err)
 	default:
 		if !k.ended {
-			k.op.result(r.Value)
+			k.op.Answer(r.Value)
 		}
-		k.finish(outcomeDone)
+		k.finish(linear.Done)
 	}
 }
 
 // breakCalls answers what was under way when the process died: nobody knows.
 func (p *process) breakCalls() {
 	for _, k := range p.calls {
-		k.finish(outcomeUnknown)
+		k.finish(linear.Unknown)
 	}
 	p.calls = nil
 }
 
 // command encodes a write as a client's handler would.
 func (op *operation) command() []byte {
-	kind, body := envelope.KindPut, proto.Message(op.put())
-	switch op.kind {
-	case opAppend:
+	kind, body := envelope.KindPut, proto.Message(op.PutRequest())
+	switch op.Kind {
+	case linear.Append:
 		kind = envelope.KindAppend
-	case opCAS:
-		kind, body = envelope.KindTxn, op.txn()
+	case linear.CAS:
+		kind, body = envelope.KindTxn, op.TxnRequest()
 	}
 	encoded, err := proto.Marshal(body)
 	if err != nil {
 		panic(err) // a message of strings always encodes
 	}
 	return envelope.EncodeCommand(envelope.Command{Kind: kind, Body: encoded})
-}
-
-func (op *operation) put() *pb.PutRequest {
-	return &pb.PutRequest{Key: []byte(op.key), Value: []byte(op.value)}
-}
-
-// txn puts if the key has the expected value (none: does not exist), and tells
-// the value if it has not.
-func (op *operation) txn() *pb.TxnRequest {
-	key := []byte(op.key)
-	compare := &pb.Compare{Key: key, Target: pb.Compare_VALUE, TargetUnion: &pb.Compare_Value{Value: []byte(op.expected)}}
-	if op.expected == "" {
-		compare = &pb.Compare{Key: key, Target: pb.Compare_VERSION, TargetUnion: &pb.Compare_Version{}}
-	}
-	return &pb.TxnRequest{
-		Compare: []*pb.Compare{compare},
-		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: op.put()}}},
-		Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: key}}}},
-	}
 }

@@ -29,6 +29,7 @@ func (h *host) crash(f failure) {
 		s.report.PowerCuts++
 	case removal:
 		s.report.Removals++
+		h.lost = true
 	}
 	if p == nil {
 		h.disk = h.disk.after(f)
@@ -108,7 +109,7 @@ func (p *process) claims() *claim {
 	}
 	c := &claim{log: p.image}
 	if p.state != nil {
-		durable, err := p.state.Durable()
+		durable, err := p.durable()
 		if err != nil {
 			p.s.fail("member %d: durable applied index: %v", p.host.id, err)
 		}

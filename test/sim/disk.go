@@ -8,6 +8,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
+	"raftkv/statemachine"
 	"raftkv/wal"
 	"raftkv/wal/crashlog"
 )
@@ -23,6 +24,9 @@ type disk struct {
 	incarnation, boot uint64
 	complete          bool
 	ledger            map[uint64]uint64
+	// introduced are the members that this one was told of, for as long as it has
+	// no state of its own; nil: it is not known to be added.
+	introduced []statemachine.Member
 
 	frozen freezer
 	// claim is what the last process had been told to be durable.
@@ -56,7 +60,9 @@ type claim struct {
 func (d *disk) after(f failure) *disk {
 	switch f {
 	case removal:
-		return newDisk(d.rng, d.metadata, d.segmentBytes)
+		empty := newDisk(d.rng, d.metadata, d.segmentBytes)
+		empty.introduced = d.introduced // by its flags
+		return empty
 	case powerCut:
 		d.log.Crash(d.rng.IntN)
 	case kill:

@@ -10,14 +10,16 @@
 //
 // The five members run the code that the server runs: node.Core with
 // node.Persist and node.Execute, package wal above its segments, the state
-// machine on Pebble, the snapshot store, the ledger of identities. Faked are
-// time, the network, the segment files of the log (package wal/crashlog), the
-// file system (Pebble's MemFS, which forgets what was not synced), and the
-// goroutines of the driver: the loop, the log writer, the applier and the flush
-// of a process are events that take random times.
+// machine on Pebble, the snapshot store, the ledger of identities, the lessor's
+// book of deadlines. Faked are time, the network, the segment files of the log
+// (package wal/crashlog), the file system (Pebble's MemFS, which forgets what was
+// not synced), and the goroutines of the driver: the loop, the log writer, the
+// applier, the flush and the lessor of a process are events that take random
+// times. What package server does about members (asking to join, publishing,
+// refusing, leaving) is written again here, in joining.go.
 //
-// Not simulated: configuration changes, full or failing disks, bytes damaged on
-// disk, and gRPC. Of files that were not synced a power cut keeps nothing,
+// Not simulated: full or failing disks, bytes damaged on disk, compaction,
+// alarms, and gRPC. Of files that were not synced a power cut keeps nothing,
 // because MemFS would choose in an order that is not reproducible.
 //
 // # Faults
@@ -27,7 +29,9 @@
 // the power of one or all members is cut, also in the middle of a write to the
 // log, a flush, the installation of a snapshot, the creation or the recovery of
 // a directory; disks are slow; leaders hand over; streams of snapshots break; a
-// directory is removed.
+// directory is removed. In the scenario ChangingMembers nodes join with an empty
+// directory, get their state by a snapshot and are promoted; others are removed
+// for them.
 //
 // # Checks
 //
@@ -42,6 +46,12 @@
 //     contiguous; each was written by one operation, no operation wrote two, and
 //     none that was said not to be applied.
 //  4. The history of all clients is linearizable (Porcupine).
+//  5. No lease is revoked for its age before the end of what its grant and its
+//     renewals promised, and in the end all are gone, with their keys.
+//  6. Everybody who joined votes in the end, and everybody who was removed is gone.
+//  7. A watcher at each member is told of every revision once, in order, and of
+//     the same changes as all others, across crashes and installed snapshots.
+//     What they were told is what the state holds in the end.
 //
 // The planted bugs show that these checks find what they are for, and the
 // suite asserts that enough happened for them to mean something.

@@ -17,7 +17,7 @@ func (c *checker) wrote(p *process, group []node.Write) {
 		if w.Release == nil && w.Reset == nil {
 			continue
 		}
-		durable, err := p.state.Durable()
+		durable, err := p.durable()
 		if err != nil {
 			c.fail("member %d: durable applied index: %v", p.host.id, err)
 			return
@@ -67,7 +67,7 @@ func (c *checker) keeps(p *process, index uint64) bool {
 	if term, err := p.log.Term(index); err == nil && p.image.holds(index, term) {
 		return true
 	}
-	durable, err := p.state.Durable()
+	durable, err := p.durable()
 	if err != nil {
 		c.fail("member %d: durable applied index: %v", p.host.id, err)
 	}

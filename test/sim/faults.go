@@ -17,7 +17,7 @@ const (
 	faultEvery  = 1500 * time.Millisecond // mean time between faults
 	faultLasts  = 3 * time.Second         // longest time until one ends
 	crashedFor  = 2 * time.Second         // mean time until a restart
-	pauseForMax = 3 * time.Second
+	pauseForMax = 5 * time.Second         // longer than most leases live
 )
 
 // kind of fault and how often it is drawn.
@@ -76,7 +76,7 @@ func (f *faults) ends(after func()) {
 	f.s.clock.after(time.Duration(f.rng.Int64N(int64(faultLasts))), after)
 }
 
-func (f *faults) anyone() *host { return f.s.hosts[f.rng.IntN(len(f.s.hosts))] }
+func (f *faults) anyone() *host { return f.s.anyone(f.rng) }
 
 // leader is the member that leads the highest term, or anyone.
 func (f *faults) leader() *host {
@@ -175,6 +175,10 @@ func (f *faults) pause() {
 	if f.rng.IntN(3) == 0 {
 		h = f.leader()
 	}
+	f.pauseHost(h, time.Duration(f.rng.Int64N(int64(pauseForMax))))
+}
+
+func (f *faults) pauseHost(h *host, lasts time.Duration) {
 	p := h.process
 	if p == nil || p.paused {
 		return
@@ -182,7 +186,7 @@ func (f *faults) pause() {
 	p.pause()
 	f.s.trace.note(f.s.clock.now, "pause", h.id)
 	f.s.report.Pauses++
-	f.s.clock.after(time.Duration(f.rng.Int64N(int64(pauseForMax))), func() {
+	f.s.clock.after(lasts, func() {
 		if !p.dead {
 			f.s.trace.note(f.s.clock.now, "resume", h.id)
 			p.resume()

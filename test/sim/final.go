@@ -3,21 +3,22 @@ package sim
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 
 	"github.com/anishathalye/porcupine"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 
-	"raftkv/statemachine"
+	"raftkv/test/linear"
 )
 
-// survivors are the processes that have to agree in the end: all but members
-// that were refused.
+// survivors are the processes that have to agree in the end: all but those of
+// members that were refused or removed.
 func (s *simulation) survivors() []*process {
 	var all []*process
 	for _, h := range s.hosts {
-		if !h.refused {
+		gone := h.lost && (h.process == nil || h.process.core == nil)
+		if !h.refused && !h.left && !gone {
 			all = append(all, h.process)
 		}
 	}
@@ -32,26 +33,31 @@ func (s *simulation) agreed() bool {
 		if p == nil || p.core == nil {
 			return false
 		}
+		if !p.serves() {
+			return false // it is to be promoted
+		}
 		st := p.core.Status()
 		if i == 0 {
 			index = st.Applied
 		}
-		if st.Applied != index || st.Commit != index || st.Leader == 0 || len(p.calls) > 0 {
+		if st.Applied != index || st.Commit != index || st.Leader == 0 || len(p.calls) > 0 || p.host.watcher.seen < p.state.Revision() {
 			return false
 		}
 	}
 	for _, op := range s.history.ops {
-		if op.outcome == outcomePending {
+		if op.Outcome == linear.Pending {
 			return false
 		}
 	}
-	return true
+	return len(s.leases.gone) == len(s.leases.until) // nobody renews them any more
 }
 
 func (s *simulation) positions() string {
 	var b strings.Builder
 	for _, h := range s.hosts {
 		switch p := h.process; {
+		case h.left:
+			fmt.Fprintf(&b, "%d left; ", h.id)
 		case h.refused:
 			fmt.Fprintf(&b, "%d refused; ", h.id)
 		case p == nil || p.core == nil:
@@ -67,14 +73,16 @@ func (s *simulation) positions() string {
 func (s *simulation) conclude() {
 	s.count()
 	s.concluded = true
-	written := s.revisions()
+	s.report.FinalRevision = s.record.last()
 	for _, p := range s.survivors() {
 		if s.violation != nil {
 			return
 		}
-		s.compare(p, written)
+		s.compare(p)
 	}
-	s.exactlyOnce(written)
+	s.replay()
+	s.acknowledged()
+	s.exactlyOnce()
 	if s.violation != nil {
 		return
 	}
@@ -90,10 +98,10 @@ func (s *simulation) conclude() {
 func (s *simulation) count() {
 	for _, op := range s.history.ops {
 		switch {
-		case op.outcome == outcomeUnknown:
+		case op.Outcome == linear.Unknown:
 			s.report.Unknown++
-		case op.outcome != outcomeDone:
-		case op.kind == opRead:
+		case op.Outcome != linear.Done:
+		case op.Kind == linear.Read:
 			s.report.Reads++
 		default:
 			s.report.Acknowledged++
@@ -101,27 +109,8 @@ func (s *simulation) count() {
 	}
 }
 
-// revisions reads what each revision wrote from the first survivor. Every
-// revision writes one key, none is missing.
-func (s *simulation) revisions() []*mvccpb.KeyValue {
-	m := s.survivors()[0].state
-	last := m.Revision()
-	s.report.FinalRevision = last
-	written := make([]*mvccpb.KeyValue, last+1)
-	for rev := int64(2); rev <= last; rev++ {
-		resp, err := m.Range(context.Background(), &pb.RangeRequest{Key: []byte("key-"), RangeEnd: []byte("key."), Revision: rev, MinModRevision: rev})
-		if err != nil || len(resp.GetKvs()) != 1 {
-			s.fail("revision %d has %d keys (%v): revisions are not contiguous", rev, len(resp.GetKvs()), err)
-			return nil
-		}
-		written[rev] = resp.GetKvs()[0]
-	}
-	return written
-}
-
-// compare checks one member's state against the first one's and against what
-// was acknowledged.
-func (s *simulation) compare(p *process, written []*mvccpb.KeyValue) {
+// compare checks one member's state against the first one's.
+func (s *simulation) compare(p *process) {
 	first := s.survivors()[0]
 	want, err := first.state.StateHash()
 	if err != nil {
@@ -132,61 +121,93 @@ func (s *simulation) compare(p *process, written []*mvccpb.KeyValue) {
 		s.fail("member %d ends with state %x, member %d with %x (%v)", p.host.id, got, first.host.id, want, err)
 		return
 	}
-	if p.state.Revision() != int64(len(written))-1 {
-		s.fail("member %d ends at revision %d, member %d at %d", p.host.id, p.state.Revision(), first.host.id, len(written)-1)
+	if p.state.Revision() != s.record.last() {
+		s.fail("member %d ends at revision %d, the watchers were told of %d", p.host.id, p.state.Revision(), s.record.last())
+	}
+}
+
+// replay compares what the watchers were told with the state of the first
+// member: what it holds now and what it has kept of its history. All others
+// have the same.
+func (s *simulation) replay() {
+	m := s.survivors()[0].state
+	held := map[string]change{}
+	for revision := int64(firstRevision); revision <= s.record.last(); revision++ {
+		for _, c := range s.record.at(revision) {
+			if held[c.key] = c; c.deleted {
+				delete(held, c.key)
+			}
+		}
+	}
+	resp, err := m.Range(context.Background(), &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+	if err != nil || len(resp.GetKvs()) != len(held) {
+		s.fail("the state has %d keys, from what the watchers were told there are %d (%v)", len(resp.GetKvs()), len(held), err)
 		return
 	}
+	for _, kv := range resp.GetKvs() {
+		got := change{key: string(kv.GetKey()), value: string(kv.GetValue()), create: kv.GetCreateRevision(), version: kv.GetVersion(), lease: kv.GetLease()}
+		if held[got.key] != got {
+			s.fail("the state has %+v, the watchers were told %+v", got, held[got.key])
+			return
+		}
+	}
+	again := watcher{host: s.survivors()[0].host, rng: rand.New(rand.NewPCG(s.opts.Seed, 3)), next: firstRevision, seen: firstRevision - 1}
+	again.catchUp(s.survivors()[0])
+}
+
+// acknowledged checks that what clients were told to be written is what the
+// watchers were told.
+func (s *simulation) acknowledged() {
 	for _, op := range s.history.ops {
-		if op.outcome != outcomeDone || !op.wrote() {
+		if op.Outcome != linear.Done || !op.Wrote() {
 			continue
 		}
-		if err := holds(p.state, op); err != nil {
-			s.fail("member %d lost an acknowledged write: %v: %v", p.host.id, op, err)
+		changes := s.record.at(op.Revision)
+		if len(changes) != 1 || changes[0].key != op.Key || changes[0].deleted || !strings.HasSuffix(changes[0].value, op.Value) {
+			s.fail("the cluster lost an acknowledged write: %v: revision %d is %.80v", op, op.Revision, fmt.Sprint(changes))
 			return
 		}
 	}
 }
 
-func holds(m *statemachine.Machine, op *operation) error {
-	resp, err := m.Range(context.Background(), &pb.RangeRequest{Key: []byte(op.key), Revision: op.revision})
-	switch {
-	case err != nil:
-		return err
-	case len(resp.GetKvs()) == 0:
-		return fmt.Errorf("the key does not exist at revision %d", op.revision)
-	}
-	kv := resp.GetKvs()[0]
-	if kv.GetModRevision() != op.revision || !strings.HasSuffix(string(kv.GetValue()), op.value) {
-		return fmt.Errorf("at revision %d the key holds %.40q of revision %d", op.revision, kv.GetValue(), kv.GetModRevision())
-	}
-	return nil
-}
-
 // exactlyOnce checks that each revision is the write of one operation that can
 // have happened, and none of two: values are unique.
-func (s *simulation) exactlyOnce(written []*mvccpb.KeyValue) {
+func (s *simulation) exactlyOnce() {
 	type name struct{ key, value string }
 	ops := map[name]*operation{}
 	for _, op := range s.history.ops {
-		if op.kind != opRead {
-			ops[name{op.key, lastPiece(op.value)}] = op
+		if op.Kind != linear.Read {
+			ops[name{op.Key, lastPiece(op.Value)}] = op
 		}
 	}
 	seen := map[*operation]int64{}
-	for rev := int64(2); rev < int64(len(written)); rev++ {
-		kv := written[rev]
-		op := ops[name{string(kv.GetKey()), lastPiece(string(kv.GetValue()))}]
+	written, attached := map[string]bool{}, map[string]int64{}
+	for rev := int64(firstRevision); rev <= s.record.last(); rev++ {
+		changes := s.record.at(rev)
+		if ofLease(changes) {
+			s.leaseWrite(rev, changes, written, attached)
+			continue
+		}
+		if len(changes) != 1 {
+			s.fail("revision %d has %d changes", rev, len(changes))
+			return
+		}
+		c := changes[0]
+		op := ops[name{c.key, lastPiece(c.value)}]
 		switch before, twice := seen[op]; {
 		case op == nil:
-			s.fail("revision %d wrote %s = %.40q, which nobody asked for", rev, kv.GetKey(), kv.GetValue())
+			s.fail("revision %d wrote %s = %.40q, which nobody asked for", rev, c.key, c.value)
 		case twice:
 			s.fail("%v was applied twice, at revisions %d and %d", op, before, rev)
-		case op.outcome == outcomeNotApplied:
+		case op.Outcome == linear.NotApplied:
 			s.fail("%v was applied at revision %d, the client was told that it was not", op, rev)
-		case op.outcome == outcomeDone && op.revision != rev:
+		case op.Outcome == linear.Done && op.Revision != rev:
 			s.fail("%v was applied at revision %d", op, rev)
 		}
 		seen[op] = rev
+	}
+	if len(attached) > 0 {
+		s.fail("all leases are gone, their keys are not: %v", attached)
 	}
 }
 

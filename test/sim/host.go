@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -16,24 +15,30 @@ type host struct {
 	rng     *rand.Rand
 	disk    *disk
 	process *process // nil while none runs
+	watcher *watcher
 
 	// tick is the tick interval of this machine's clock, which drifts.
 	tick time.Duration
 	// slowness stretches the time that disk and processor take.
 	slowness float64
-	// refused: the cluster knows this id under another incarnation.
-	refused bool
+	// joins: it does not found the cluster. refused: the cluster knows its id under
+	// another incarnation. left: its member was removed.
+	joins, refused, left bool
+	// lost: its directory was removed. Such a member does not take part again,
+	// whether somebody is left who says so or not.
+	lost bool
 }
 
 // start begins a new life, unless one runs.
 func (h *host) start() {
-	if h.process != nil || h.refused {
+	if h.process != nil || h.refused || h.left {
 		return
 	}
 	p := &process{
 		s: h.s, host: h, rng: rand.New(rand.NewPCG(h.rng.Uint64(), 1)),
 		confirmed: map[uint64]bool{}, terms: map[uint64]uint64{}, fs: h.disk.fileSystem(),
 	}
+	p.feed = &feed{p: p}
 	h.process = p
 	h.disk.boot++
 	if h.disk.incarnation == 0 {
@@ -46,11 +51,14 @@ func (h *host) start() {
 
 // begin opens a complete directory; a new one needs the others' word first.
 func (p *process) begin() {
-	if p.host.disk.complete {
+	switch {
+	case p.host.disk.complete:
 		p.open()
-		return
+	case p.host.disk.introduced == nil:
+		p.askToJoin()
+	default:
+		p.askAround()
 	}
-	p.askAround()
 }
 
 // askAround asks the other members to confirm this incarnation, until enough
@@ -64,15 +72,15 @@ func (p *process) askAround() {
 		p.create()
 		return
 	}
-	for _, other := range s.hosts {
-		if other.id == p.host.id {
+	for _, other := range voters(p.members()) {
+		if other.ID == p.host.id {
 			continue
 		}
-		s.net.carry(p.host.id, other.id, func(q *process) {
+		s.net.carry(p.host.id, other.ID, func(q *process) {
 			ok := q.admits(p)
-			s.net.carry(other.id, p.host.id, func(r *process) {
+			s.net.carry(other.ID, p.host.id, func(r *process) {
 				if r == p && ok {
-					p.confirmed[other.id] = true
+					p.confirmed[other.ID] = true
 				}
 			}, func() {})
 		}, func() {})
@@ -81,7 +89,13 @@ func (p *process) askAround() {
 }
 
 func (p *process) mayCreate() bool {
-	return p.s.opts.Planted == SecondLife || len(p.confirmed) >= identity.ConfirmationsNeeded(len(p.s.hosts))
+	others := 0
+	for _, m := range voters(p.members()) {
+		if m.ID != p.host.id {
+			others++
+		}
+	}
+	return p.s.opts.Planted == SecondLife || len(p.confirmed) >= identity.ConfirmationsNeeded(others+1)
 }
 
 // create makes the seeded state and the log of a new member. A crash in between
@@ -118,7 +132,7 @@ func (p *process) open() {
 	cfg := s.opts.nodeConfig()
 	cfg.ID, cfg.Boot, cfg.Applied, cfg.Pack = h.id, p.boot, applied, p.pack
 	cfg.Jitter = func(below time.Duration) time.Duration { return time.Duration(p.rng.Int64N(int64(below))) }
-	core, err := node.NewCore(cfg, p.logForCore(), p.snaps)
+	core, err := node.NewCore(cfg, p.logForCore(), installer{p})
 	if err != nil {
 		s.fail("member %d: start the core: %v", h.id, err)
 		return
@@ -127,41 +141,19 @@ func (p *process) open() {
 	last, _ := p.log.LastIndex()
 	s.trace.note(s.clock.now, "open", h.id, applied, first, last)
 	p.core, p.last = core, last
-	s.check.opened(p)
-	p.tick()
-	p.loop(func() {})
-}
-
-// admits says whether messages of another process are taken: the first
-// incarnation met under an id is the only one, for ever.
-func (p *process) admits(from *process) bool {
-	if p.s.opts.Planted == SecondLife {
-		return true
-	}
-	h := p.host
-	ledger := identity.NewLedger(h.disk.ledger, func(known map[uint64]uint64) error {
-		h.disk.ledger = known
-		return nil
-	})
-	err := ledger.Meet(from.host.id, from.incarnation)
-	if err == nil {
-		return true
-	}
-	if !errors.Is(err, identity.ErrBootstrapped) {
-		p.s.fail("member %d: %v", h.id, err)
-	}
-	p.s.clock.after(p.s.net.way(), func() { from.refuse() })
-	return false
-}
-
-// refuse ends a process whose member id belongs to another incarnation. It
-// exits with an explanation and does not come back.
-func (p *process) refuse() {
+	p.membersChanged()
 	if p.dead {
 		return
 	}
-	p.s.trace.note(p.s.clock.now, "refused", p.host.id)
-	p.s.report.Refusals++
-	p.host.refused = true
-	p.host.crash(kill)
+	s.check.opened(p)
+	h.watcher.catchUp(p)
+	p.tick()
+	p.publish()
+	p.leasing = &leasing{p: p}
+	p.leasing.check()
+	if h.joins {
+		p.stayIntroduced()
+		p.seekPromotion()
+	}
+	p.loop(func() {})
 }

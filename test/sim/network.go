@@ -66,7 +66,7 @@ func (n *network) way() time.Duration {
 // receiver's running process, once or twice, or never. An end-to-end loss is
 // reported to lost, now and then.
 func (n *network) carry(from, to uint64, arrive func(*process), lost func()) {
-	if n.cut[[2]uint64{from, to}] || n.rng.Float64() < n.loss {
+	if to > uint64(len(n.s.hosts)) || n.cut[[2]uint64{from, to}] || n.rng.Float64() < n.loss {
 		if n.rng.IntN(2) == 0 {
 			n.s.clock.after(n.way(), lost)
 		}

@@ -31,10 +31,15 @@ const (
 	// SecondLife: a member whose directory was removed comes back under its id,
 	// and nobody minds.
 	SecondLife
+	// SkippedInstall: a watcher takes what its member got by a snapshot for told.
+	SkippedInstall
+	// LateRevocation: a leader revokes leases by its own clock, without asking
+	// whether it still leads, and a later leader carries it out.
+	LateRevocation
 )
 
 func (b Bug) String() string {
-	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life"}[b]
+	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation"}[b]
 }
 
 // acknowledgeEarly sends the responses of what is about to be written.

@@ -19,6 +19,8 @@ func TestPlantedBugs(t *testing.T) {
 		{Options{Planted: StaleRead}, 2, "not linearizable"},
 		{Options{Planted: AppliedTwice}, 2, "was applied twice"},
 		{Options{Planted: SecondLife, Scenario: LostDirectory}, 4, "leader completeness"},
+		{Options{Planted: SkippedInstall}, 2, "watch: "},
+		{Options{Planted: LateRevocation, Scenario: PausedLeaders}, 4, "was revoked for its age"},
 		// Without a look inside the consequences show as well: acknowledged writes
 		// are lost, or members that contradict each other never come to rest.
 		{Options{Planted: AcknowledgeBeforeDurable, OnlyConsequences: true, Scenario: Blackouts}, 8, ""},

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"errors"
 	"math/rand/v2"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 
 	"raftkv/node"
@@ -40,6 +42,7 @@ type process struct {
 	image *image        // what is durable of the log
 	lazy  *lazySegments // with a planted bug
 	state *statemachine.Machine
+	feed  *feed
 	snaps *snap.Store
 	// segments is how many segments the log has.
 	segments int
@@ -53,7 +56,16 @@ type process struct {
 	applies  []node.Apply
 	applying bool
 
-	calls []*call
+	calls   []*call
+	errands []*errand
+	leasing *leasing
+	// roster and removed are the table of members as of the last tick; leaving: this
+	// one is in removed.
+	roster  []statemachine.Member
+	removed []uint64
+	leaving bool
+	// dying is how the process is to die behind what it does now.
+	dying *died
 	// terms of the entries handed to the log writer, by index; last is the
 	// index of the last one.
 	terms map[uint64]uint64
@@ -76,6 +88,7 @@ func (p *process) now(f func()) {
 		f()
 		if !p.dead {
 			p.poll()
+			p.runErrands()
 		}
 	}
 }
@@ -116,6 +129,7 @@ func (p *process) turn() {
 
 func (p *process) tick() {
 	p.after(p.host.tick, func() {
+		p.membersChanged()
 		p.loop(p.core.Tick)
 		p.tick()
 	})
@@ -124,6 +138,10 @@ func (p *process) tick() {
 // round lets the core decide and starts what it decided.
 func (p *process) round() {
 	out := p.core.Output()
+	if p.dying != nil {
+		p.broke("checkpoint", *p.dying)
+		return
+	}
 	if err := p.core.Fatal(); err != nil {
 		p.s.fail("member %d: %v", p.host.id, err)
 		return
@@ -146,6 +164,9 @@ func (p *process) round() {
 		p.s.report.Campaigns++
 		p.after(out.CampaignAfter, func() { p.loop(p.core.CampaignDue) })
 	}
+	if out.CommitsAfter > 0 {
+		p.after(out.CommitsAfter, func() { p.loop(p.core.CommitsDue) })
+	}
 	p.s.check.status(p)
 }
 
@@ -166,6 +187,7 @@ const (
 	writeTime = 600 * time.Microsecond
 	applyTime = 200 * time.Microsecond
 	flushTime = 10 * time.Millisecond
+	watchTime = 5 * time.Millisecond
 )
 
 // startWriting is the log writer taking all that waits. The write happens at
@@ -230,6 +252,11 @@ func (p *process) startApplying() {
 
 func (p *process) executed(done []node.Applied) {
 	p.applying = false
+	for _, a := range done {
+		if a.Conf != nil || a.Task.Install != nil {
+			p.membersChanged()
+		}
+	}
 	p.loop(func() {
 		for _, a := range done {
 			p.core.ApplyDone(a.Task, a.Conf)
@@ -244,7 +271,7 @@ func (p *process) flush() {
 			p.broke("flush", err)
 			return
 		}
-		durable, err := p.state.Durable()
+		durable, err := p.durable()
 		if err != nil {
 			p.s.fail("member %d: durable applied index: %v", p.host.id, err)
 			return
@@ -259,13 +286,36 @@ func (p *process) flush() {
 // installer counts what Snapshots.Install does.
 type installer struct{ p *process }
 
+func (i installer) Refused(s *raftpb.Snapshot) { i.p.snaps.Refused(s) }
+func (i installer) Needed() uint64             { return i.p.snaps.Needed() }
+
 func (i installer) Latest(minIndex uint64) (*raftpb.Snapshot, error) {
-	return i.p.snaps.Latest(minIndex)
+	p := i.p
+	var snapshot *raftpb.Snapshot
+	err := p.mayDieIn(func() (err error) {
+		snapshot, err = p.snaps.Latest(minIndex)
+		return err
+	})
+	var d died
+	if errors.As(err, &d) {
+		// The loop calls this in the middle of a turn; nothing of it leaves.
+		p.dying = &d
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return snapshot, err
 }
 
 func (i installer) Install(s *raftpb.Snapshot) error {
 	p := i.p
 	p.s.trace.note(p.s.clock.now, "install", p.host.id, s.GetMetadata().GetIndex())
 	p.s.report.Installs++
-	return p.mayDieIn(func() error { return p.snaps.Install(s) })
+	first := !p.state.Initialized()
+	err := p.mayDieIn(func() error { return p.snaps.Install(s) })
+	switch {
+	case errors.As(err, new(died)):
+		p.s.report.DeathsInstalling++
+	case err == nil && first:
+		p.s.report.InstalledByJoiners++
+	}
+	return err
 }

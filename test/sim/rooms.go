@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/raft/v3/raftpb"
@@ -19,32 +18,38 @@ const clusterID = 0xc1
 
 // anchor is the log position that the seeded state of a new cluster stands for.
 func (s *simulation) anchor() *raftpb.SnapshotMetadata {
-	voters := make([]uint64, len(s.hosts))
-	for i, h := range s.hosts {
-		voters[i] = h.id
+	voters := make([]uint64, Members)
+	for i := range voters {
+		voters[i] = uint64(i + 1)
 	}
 	return &raftpb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1)), ConfState: &raftpb.ConfState{Voters: voters}}
+}
+
+// nothing is the position of a state that is still to come.
+func nothing() *raftpb.SnapshotMetadata {
+	return &raftpb.SnapshotMetadata{Index: new(uint64(0)), Term: new(uint64(0)), ConfState: &raftpb.ConfState{}}
 }
 
 func (p *process) openState() (*statemachine.Machine, error) {
 	id := p.host.id
 	return statemachine.Open(statemachine.Options{
-		Dir: stateDir, FS: p.fs, ManualCompaction: true, CacheBytes: 1 << 20,
+		Dir: stateDir, FS: p.fs, ManualCompaction: true, CacheBytes: 1 << 20, Follower: p.feed, OnLeases: p.leasesChanged,
 		OnFatal: func(err error) { p.s.fail("member %d: state: %v", id, err) },
 	})
 }
 
 // createRooms makes the seeded state and the log behind it.
 func (p *process) createRooms() error {
-	anchor := p.s.anchor()
 	m, err := p.openState()
 	if err != nil {
 		return err
 	}
-	seed := statemachine.Seed{ClusterID: clusterID, Index: anchor.GetIndex(), Term: anchor.GetTerm(), ConfState: anchor.GetConfState()}
-	for _, id := range anchor.GetConfState().GetVoters() {
-		seed.Members = append(seed.Members, statemachine.Member{ID: id, PeerURLs: []string{fmt.Sprintf("http://member-%d", id)}})
+	if p.host.joins {
+		return errors.Join(m.Close(), p.host.disk.log.Create(nothing()))
 	}
+	anchor := p.s.anchor()
+	seed := statemachine.Seed{ClusterID: clusterID, Index: anchor.GetIndex(), Term: anchor.GetTerm(), ConfState: anchor.GetConfState()}
+	seed.Members = founders()
 	if err := errors.Join(m.Bootstrap(seed), m.Close()); err != nil {
 		return err
 	}
@@ -58,7 +63,7 @@ func (p *process) openRooms() error {
 		return err
 	}
 	p.state = m
-	if p.snaps, err = snap.New(snap.Options{Dir: snapDir, State: m, FS: p.fs, Synchronous: true}); err != nil {
+	if p.snaps, err = snap.New(snap.Options{Dir: snapDir, State: m, FS: p.fs, Synchronous: true, Immutable: statemachine.ImmutableFile}); err != nil {
 		return err
 	}
 	return p.openLog()
@@ -78,6 +83,9 @@ func (p *process) openLog() error {
 	}
 	index, term := p.state.Applied()
 	position := &raftpb.SnapshotMetadata{Index: &index, Term: &term, ConfState: p.state.ConfState()}
+	if !p.state.Initialized() {
+		position = nothing()
+	}
 	opts := wal.Options{Metadata: disk.metadata, MemoryBytes: p.s.opts.logMemoryBytes}
 	p.log, err = wal.OpenOn(segments, opts, position)
 	p.segments = disk.log.Segments()
@@ -122,4 +130,13 @@ func (p *process) logForCore() node.Log {
 		return forgetfulLog{p.log}
 	}
 	return p.log
+}
+
+// durable is the position that a crash now would leave the state at.
+func (p *process) durable() (*raftpb.SnapshotMetadata, error) {
+	durable, err := p.state.Durable()
+	if errors.Is(err, statemachine.ErrNotInitialized) {
+		return nothing(), nil
+	}
+	return durable, err
 }

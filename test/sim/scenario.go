@@ -18,10 +18,14 @@ const (
 	// Blackouts cut the power of all members at once, again and again, while
 	// their disks are slow: what was acknowledged too early is gone everywhere.
 	Blackouts
+	// ChangingMembers replaces the members one after the other, among random faults.
+	ChangingMembers
+	// PausedLeaders pauses one leader after the other for longer than leases live.
+	PausedLeaders
 )
 
 func (s Scenario) String() string {
-	return [...]string{"random faults", "lost directory", "blackouts"}[s]
+	return [...]string{"random faults", "lost directory", "blackouts", "changing members", "paused leaders"}[s]
 }
 
 func (s Scenario) begin(f *faults) {
@@ -33,9 +37,24 @@ func (s Scenario) begin(f *faults) {
 			h.slowness = 20
 		}
 		f.blackout()
+	case ChangingMembers:
+		f.begin()
+		f.changeMembers()
+	case PausedLeaders:
+		f.pauseLeader()
 	default:
 		f.begin()
 	}
+}
+
+func (f *faults) pauseLeader() {
+	f.s.clock.after(2*time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))), func() {
+		if f.s.calm {
+			return
+		}
+		f.pauseHost(f.leader(), 3*time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))))
+		f.pauseLeader()
+	})
 }
 
 func (f *faults) blackout() {

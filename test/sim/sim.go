@@ -11,7 +11,6 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"raftkv/node"
-	"raftkv/wal"
 )
 
 // Options say what to simulate. The zero value of everything but Seed is the
@@ -70,6 +69,21 @@ type Report struct {
 	Installs      int
 	Releases      int
 	FinalRevision int64
+	// Changes of the members that were applied and answered.
+	MembersAdded, MembersPromoted, MembersRemoved int
+	// MembersReplaced are those removed that had founded the cluster, Left the
+	// processes that ended because their member was removed.
+	MembersReplaced, Left int
+	// InstalledByJoiners are the snapshots that brought a member its first state,
+	// DeathsInstalling the crashes in the middle of staging or installing one.
+	InstalledByJoiners, DeathsInstalling        int
+	LeasesGranted, LeasesRenewed, LeasesExpired int
+	// LeaseRecordsWithdrawn are the times that were recorded as left and had to be
+	// taken back before a renewal, RevocationsRefused those of another term.
+	LeaseRecordsWithdrawn, RevocationsRefused int
+	// What the watchers were told; batches they had to read from the history, and
+	// watches that began again behind a compaction.
+	WatchEvents, WatchSkips, WatchesCancelled int
 }
 
 // add sums reports of several runs.
@@ -90,6 +104,21 @@ func (r *Report) add(o Report) {
 	r.Campaigns += o.Campaigns
 	r.Installs += o.Installs
 	r.Releases += o.Releases
+	r.MembersAdded += o.MembersAdded
+	r.MembersPromoted += o.MembersPromoted
+	r.MembersRemoved += o.MembersRemoved
+	r.MembersReplaced += o.MembersReplaced
+	r.Left += o.Left
+	r.InstalledByJoiners += o.InstalledByJoiners
+	r.DeathsInstalling += o.DeathsInstalling
+	r.LeasesGranted += o.LeasesGranted
+	r.LeasesRenewed += o.LeasesRenewed
+	r.LeasesExpired += o.LeasesExpired
+	r.LeaseRecordsWithdrawn += o.LeaseRecordsWithdrawn
+	r.RevocationsRefused += o.RevocationsRefused
+	r.WatchEvents += o.WatchEvents
+	r.WatchSkips += o.WatchSkips
+	r.WatchesCancelled += o.WatchesCancelled
 }
 
 type simulation struct {
@@ -102,6 +131,8 @@ type simulation struct {
 	faults  *faults
 	check   *checker
 	history history
+	record  *record
+	leases  *leases
 	report  Report
 
 	calm        bool // no more faults
@@ -142,13 +173,10 @@ func newSimulation(opts Options) *simulation {
 	s.net = newNetwork(s, s.fork())
 	s.check = newChecker(s)
 	s.faults = &faults{s: s, rng: s.fork()}
-	for id := uint64(1); id <= Members; id++ {
-		rng := s.fork()
-		drift := 0.95 + 0.1*rng.Float64()
-		s.hosts = append(s.hosts, &host{
-			s: s, id: id, rng: rng, slowness: 1, tick: time.Duration(drift * float64(100*time.Millisecond)),
-			disk: newDisk(s.fork(), wal.Metadata{ClusterID: clusterID, MemberID: id}, s.opts.segmentBytes),
-		})
+	s.record = &record{s: s}
+	s.leases = &leases{s: s, until: map[int64]time.Duration{}, gone: map[int64]time.Duration{}}
+	for range Members {
+		s.addHost(false)
 	}
 	return s
 }
@@ -200,6 +228,9 @@ func (s *simulation) run() {
 	}
 	for _, c := range newClients(s, s.fork()) {
 		c.rest()
+	}
+	for id := range int64(leaseClients) {
+		(&leaseClient{s: s, id: id + 1, rng: s.fork()}).rest()
 	}
 	s.opts.Scenario.begin(s.faults)
 	s.until(s.opts.Duration)

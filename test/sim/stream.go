@@ -80,12 +80,32 @@ func (p *process) stage(from *process, data, archive []byte) bool {
 		p.s.fail("decode a snapshot message: %v", err)
 		return false
 	}
-	err := p.snaps.Stage(context.Background(), m.GetSnapshot(), bytes.NewReader(archive))
+	err := p.mayDieIn(func() error { return p.snaps.Stage(context.Background(), m.GetSnapshot(), ranges(archive)) })
+	if errors.As(err, new(died)) {
+		p.s.report.DeathsInstalling++
+		p.broke("stage", err)
+		return false
+	}
 	p.s.trace.note(p.s.clock.now, "stage", p.host.id, m.GetSnapshot().GetMetadata().GetIndex(), bit(err == nil))
 	if err == nil {
 		p.loop(func() { p.core.Step(m) })
 	}
 	return err == nil
+}
+
+// ranges serves what a receiver asks for of an archive that may be cut short.
+func ranges(archive []byte) snap.Fetch {
+	return func(wanted [][2]int64, _ int64) (io.Reader, error) {
+		var all []io.Reader
+		for _, r := range wanted {
+			from, to := min(r[0], int64(len(archive))), min(r[0]+r[1], int64(len(archive)))
+			all = append(all, bytes.NewReader(archive[from:to]))
+			if to < r[0]+r[1] {
+				break // the connection broke here
+			}
+		}
+		return io.MultiReader(all...), nil
+	}
 }
 
 func bit(b bool) uint64 {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,8 +23,10 @@ type Cluster struct {
 	tb    testing.TB
 	bin   Binaries
 	flags []string
-	Dir   string
-	Nodes []*Node
+	// founders is the list that the first nodes are started with.
+	founders string
+	Dir      string
+	Nodes    []*Node
 }
 
 // Node is one member. Process is its latest one.
@@ -32,8 +35,12 @@ type Node struct {
 	Number  int
 	Port    int
 	Address string
+	// LongForm replaces the flags of the short form; it must make the node serve
+	// clients at Address.
+	LongForm []string
 
 	cluster *Cluster
+	through string // address of the node that this one joins through; else it is a founder
 	client  *clientv3.Client
 }
 
@@ -47,8 +54,22 @@ func NewCluster(tb testing.TB, bin Binaries, nodes int, flags ...string) *Cluste
 		port := first + i
 		c.Nodes = append(c.Nodes, &Node{Number: i + 1, Port: port, Address: fmt.Sprintf("localhost:%d", port), cluster: c})
 	}
+	c.founders = strings.Join(c.Endpoints(), ",")
 	return c
 }
+
+// Joining prepares a node that joins through another one, under a number that
+// no node has had.
+func (c *Cluster) Joining(number int, through *Node) *Node {
+	c.tb.Helper()
+	port := FreePorts(c.tb, 1)
+	n := &Node{Number: number, Port: port, Address: fmt.Sprintf("localhost:%d", port), cluster: c, through: through.Address}
+	c.Nodes = append(c.Nodes, n)
+	return n
+}
+
+// Gone takes nodes out of the list, after they were removed from the cluster.
+func (c *Cluster) Gone(nodes ...*Node) { c.Nodes = c.Others(nodes...) }
 
 // StartCluster starts all nodes of a new cluster and waits until they serve.
 func StartCluster(tb testing.TB, bin Binaries, nodes int, flags ...string) *Cluster {
@@ -89,7 +110,13 @@ func (n *Node) Start() {
 
 // Command is how the node is started.
 func (n *Node) Command(more ...string) Command {
-	args := []string{"--id", strconv.Itoa(n.Number), "--cluster", strings.Join(n.cluster.Endpoints(), ",")}
+	args := []string{"--id", strconv.Itoa(n.Number), "--cluster", n.cluster.founders}
+	if n.through != "" {
+		args = []string{"--id", strconv.Itoa(n.Number), "--join", n.through, "--address", n.Address}
+	}
+	if n.LongForm != nil {
+		args = slices.Clone(n.LongForm)
+	}
 	args = append(append(args, n.cluster.flags...), more...)
 	return Command{Name: fmt.Sprintf("node %d", n.Number), Path: n.cluster.bin.RaftKV, Args: args, Dir: n.cluster.Dir}
 }

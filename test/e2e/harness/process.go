@@ -105,6 +105,9 @@ func cleanEnvironment() []string {
 	return kept
 }
 
+// PID is the id of the process, for reading about it in /proc while it runs.
+func (p *Process) PID() int { return p.handle.Pid }
+
 // Kill ends the process at once, as kill -9 does, and waits for it. It does
 // nothing if the process has ended.
 func (p *Process) Kill() {

@@ -1,0 +1,2 @@
+// Package importing imports what a real etcd wrote and compares: see its test.
+package importing
