@@ -339,9 +339,14 @@ func recipeNaming(t *testing.T, ctx context.Context, c *harness.Cluster) {
 		}
 	}
 	expect(endpoints.Add)
-	if list := must[endpoints.Key2EndpointMap](t)(manager.List(ctx)); list["service/a"].Addr != "127.0.0.1:1" {
-		t.Errorf("%v", list)
-	}
+	// List reads serializably, perhaps from a member that has yet to apply it.
+	harness.Until(t, harness.Patience, "the endpoint is listed", func(ctx context.Context) error {
+		list, err := manager.List(ctx)
+		if err == nil && list["service/a"].Addr != "127.0.0.1:1" {
+			err = fmt.Errorf("listed %v", list)
+		}
+		return err
+	})
 	must[*clientv3.LeaseRevokeResponse](t)(stock.Revoke(ctx, lease.ID))
 	expect(endpoints.Delete)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/peterh/liner"
@@ -46,7 +47,11 @@ func openTerminal(complete liner.WordCompleter) (*terminal, error) {
 	t.editor.SetMultiLineMode(true)
 	t.editor.SetTabCompletionStyle(liner.TabPrints)
 	t.editor.SetWordCompleter(complete)
-	if t.raw, err = liner.TerminalMode(); err != nil {
+	err = takeSignalKeys(int(os.Stdin.Fd()))
+	if err == nil {
+		t.raw, err = liner.TerminalMode()
+	}
+	if err != nil {
 		return nil, errors.Join(fmt.Errorf("the terminal: %w", err), t.editor.Close())
 	}
 	return t, cooked.ApplyMode()
