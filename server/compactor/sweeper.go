@@ -27,8 +27,9 @@ type State interface {
 
 // SweeperConfig sets up a Sweeper.
 type SweeperConfig struct {
-	// BatchLimit is how many changes a step looks at, SleepInterval the pause
-	// after a step. Defaults: 1000, 10 ms.
+	// BatchLimit is how many changes a step looks at, 0: 1000. SleepInterval is
+	// the pause after a step; 0: as long as the step took, pauseMax at most, so
+	// that a sweep never has more than half a core and does not dawdle either.
 	BatchLimit    int
 	SleepInterval time.Duration
 	Logger        *zap.Logger
@@ -36,13 +37,12 @@ type SweeperConfig struct {
 	OnFatal func(error)
 }
 
+const pauseMax = 10 * time.Millisecond
+
 // EnsureDefaults fills what is zero.
 func (c *SweeperConfig) EnsureDefaults() {
 	if c.BatchLimit == 0 {
 		c.BatchLimit = 1000
-	}
-	if c.SleepInterval == 0 {
-		c.SleepInterval = 10 * time.Millisecond
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
@@ -116,6 +116,7 @@ func (s *Sweeper) Run(ctx context.Context, state State) {
 		if began.IsZero() {
 			began = time.Now()
 		}
+		stepBegan := time.Now()
 		more, complete, err := state.SweepStep(s.cfg.BatchLimit)
 		switch {
 		case errors.Is(err, statemachine.ErrClosed):
@@ -131,9 +132,17 @@ func (s *Sweeper) Run(ctx context.Context, state State) {
 			s.tell(false)
 		}
 		if more { // else until somebody wakes it
-			timer.Reset(s.cfg.SleepInterval)
+			timer.Reset(s.pause(time.Since(stepBegan)))
 		}
 	}
+}
+
+// pause is how long to rest after a step that took so long.
+func (s *Sweeper) pause(step time.Duration) time.Duration {
+	if s.cfg.SleepInterval > 0 {
+		return s.cfg.SleepInterval
+	}
+	return min(step, pauseMax)
 }
 
 func (s *Sweeper) log(state State, r *statemachine.SweepReport, took time.Duration) {

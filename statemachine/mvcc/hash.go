@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -30,6 +31,7 @@ type Hasher struct {
 	started bool
 	keeps   bool // a compaction at Revision would keep anything
 	sum     uint32
+	join    *joiner
 	next    keys.Revision
 	buf     []byte
 	seekKey []byte
@@ -37,8 +39,6 @@ type Hasher struct {
 
 // bucket is the name of etcd's bucket of versions.
 const bucket = "key"
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Sum returns the hash once Step has reported that it is complete.
 func (h *Hasher) Sum() uint32 { return h.sum }
@@ -63,11 +63,7 @@ func (h *Hasher) Step(db pebble.Reader, limit int) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	for _, c := range changes {
-		if err = h.change(it, c); err != nil {
-			break
-		}
-	}
+	err = h.changes(it, changes)
 	if err := errors.Join(err, it.Close()); err != nil {
 		return false, fmt.Errorf("hashing up to revision %d: %w", h.Revision, err)
 	}
@@ -75,9 +71,39 @@ func (h *Hasher) Step(db pebble.Reader, limit int) (done bool, err error) {
 	return done, nil
 }
 
+// record is the checksum of a record in etcd's form and its length in bytes;
+// one that etcd skips has neither.
+type record struct {
+	sum    uint32
+	length uint64
+}
+
+// changes hashes records. They are read in the order of the keys table, since
+// neighbours share blocks, and joined in that of revisions.
+func (h *Hasher) changes(it *pebble.Iterator, changes []change) (err error) {
+	order := make([]int, len(changes))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int { return compareChanges(changes[a], changes[b]) })
+	records := make([]record, len(changes))
+	for _, i := range order {
+		if records[i], err = h.change(it, changes[i]); err != nil {
+			return err
+		}
+	}
+	for _, r := range records {
+		if r.length > 0 {
+			h.sum = h.join.join(h.sum, r.sum, r.length)
+		}
+	}
+	return nil
+}
+
 func (h *Hasher) start(db pebble.Reader) error {
 	h.started = true
-	h.sum = crc32.Update(0, castagnoli, []byte(bucket))
+	h.sum = crc32.Checksum([]byte(bucket), castagnoli)
+	h.join = newJoiner()
 	h.next = keys.Revision{Main: FirstRevision}
 	if h.Revision < FirstRevision {
 		return nil
@@ -88,7 +114,7 @@ func (h *Hasher) start(db pebble.Reader) error {
 }
 
 // change hashes one record, unless etcd skips it.
-func (h *Hasher) change(it *pebble.Iterator, c change) error {
+func (h *Hasher) change(it *pebble.Iterator, c change) (record, error) {
 	if c.revision.Main > h.Compacted {
 		return h.exactly(it, c)
 	}
@@ -98,21 +124,21 @@ func (h *Hasher) change(it *pebble.Iterator, c change) error {
 	}
 	kv, found, err := h.read(it, c.key, keys.AppendSeek(h.seekKey[:0], c.key, current))
 	if err != nil || kv.Revision != c.revision || !found {
-		return err
+		return record{}, err
 	}
-	return h.add(&kv, true)
+	return h.record(&kv, true)
 }
 
 // exactly hashes the record of a version that must be there.
-func (h *Hasher) exactly(it *pebble.Iterator, c change) error {
+func (h *Hasher) exactly(it *pebble.Iterator, c change) (record, error) {
 	kv, found, err := h.read(it, c.key, keys.AppendVersion(h.seekKey[:0], c.key, c.revision))
 	if err != nil {
-		return err
+		return record{}, err
 	}
 	if kv.Revision != c.revision {
-		return fmt.Errorf("%w: no version of %.64q at revision %v", ErrCorrupt, c.key, c.revision)
+		return record{}, fmt.Errorf("%w: no version of %.64q at revision %v", ErrCorrupt, c.key, c.revision)
 	}
-	return h.add(&kv, found)
+	return h.record(&kv, found)
 }
 
 // read reads the first version of key at or behind seekKey; it has no revision
@@ -130,23 +156,22 @@ func (h *Hasher) read(it *pebble.Iterator, key, seekKey []byte) (kv KeyValue, fo
 	return kv, found, err
 }
 
-// add hashes a record in etcd's form: the key is main revision, '_', sub
+// record hashes a record in etcd's form: the key is main revision, '_', sub
 // revision and, for a tombstone, 't'; the value a mvccpb.KeyValue.
-func (h *Hasher) add(kv *KeyValue, exists bool) (err error) {
+func (h *Hasher) record(kv *KeyValue, exists bool) (r record, err error) {
 	rev := kv.Revision
 	h.buf = binary.BigEndian.AppendUint64(h.buf[:0], uint64(rev.Main))
 	h.buf = append(h.buf, '_')
 	h.buf = binary.BigEndian.AppendUint64(h.buf, uint64(rev.Sub))
-	record := mvccpb.KeyValue{Key: kv.Key}
+	value := mvccpb.KeyValue{Key: kv.Key}
 	if exists {
-		record.Value, record.Lease = kv.Value, kv.Lease
-		record.CreateRevision, record.ModRevision, record.Version = kv.CreateRevision, rev.Main, kv.Version
+		value.Value, value.Lease = kv.Value, kv.Lease
+		value.CreateRevision, value.ModRevision, value.Version = kv.CreateRevision, rev.Main, kv.Version
 	} else {
 		h.buf = append(h.buf, 't')
 	}
-	if h.buf, err = (proto.MarshalOptions{}).MarshalAppend(h.buf, &record); err != nil {
-		return fmt.Errorf("encoding a key value: %w", err)
+	if h.buf, err = (proto.MarshalOptions{}).MarshalAppend(h.buf, &value); err != nil {
+		return record{}, fmt.Errorf("encoding a key value: %w", err)
 	}
-	h.sum = crc32.Update(h.sum, castagnoli, h.buf)
-	return nil
+	return record{sum: crc32.Checksum(h.buf, castagnoli), length: uint64(len(h.buf))}, nil
 }

@@ -56,12 +56,7 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swe
 	step := sweepStep{sweep: s, it: it, batch: batch}
 	// In the order of the table, newest first, neighbours are read with one
 	// seek, and every seek goes forward.
-	slices.SortFunc(changes, func(a, b change) int {
-		if c := bytes.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return compareRevisions(b.revision, a.revision)
-	})
+	slices.SortFunc(changes, compareChanges)
 	for len(changes) > 0 && err == nil {
 		n := 1
 		for n < len(changes) && bytes.Equal(changes[n].key, changes[0].key) {
@@ -75,6 +70,14 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swe
 	}
 	s.Next = nextRevision(last)
 	return step.removed, done, nil
+}
+
+// compareChanges orders changes as the keys table does: newest first.
+func compareChanges(a, b change) int {
+	if c := bytes.Compare(a.key, b.key); c != 0 {
+		return c
+	}
+	return compareRevisions(b.revision, a.revision)
 }
 
 func compareRevisions(a, b keys.Revision) int {
@@ -190,14 +193,25 @@ func (s *sweepStep) key(changes []change) error {
 
 // newest handles the newest version at Target, at which the iterator stands.
 func (s *sweepStep) newest(c change) error {
+	if c.revision.Main == s.sweep.Target || valueLen(s.it) != tombstoneLen {
+		return nil
+	}
 	value, err := s.it.ValueAndErr()
 	if err != nil {
 		return wrapRead(err)
 	}
-	if isTombstone(value) && c.revision.Main < s.sweep.Target {
+	if isTombstone(value) {
 		return s.remove(c)
 	}
 	return nil
+}
+
+// valueLen is the length of the value at which it stands. Pebble keeps values
+// of old versions elsewhere and their lengths with the keys, so that it need not
+// be read.
+func valueLen(it *pebble.Iterator) int {
+	value := it.LazyValue()
+	return value.Len()
 }
 
 // older removes what the sweeps before had to keep of a key that has a newer
@@ -248,12 +262,8 @@ func (s *sweepStep) missing(c change) error {
 // remove removes the version the iterator stands at, with its record in the
 // revisions table.
 func (s *sweepStep) remove(c change) error {
-	value, err := s.it.ValueAndErr()
-	if err != nil {
-		return wrapRead(err)
-	}
 	s.removed.Versions++
-	s.removed.Bytes += WrittenBytes(c.key, c.revision, len(value))
+	s.removed.Bytes += WrittenBytes(c.key, c.revision, valueLen(s.it))
 	s.rev = keys.AppendRevision(s.rev[:0], c.revision)
 	return errors.Join(s.batch.Delete(s.it.Key()), s.batch.Delete(s.rev))
 }

@@ -41,9 +41,11 @@ type KeyValue struct {
 const (
 	tagValue     = 1
 	tagTombstone = 2
+
+	tombstoneLen = 1
 )
 
-func isTombstone(data []byte) bool { return len(data) == 1 && data[0] == tagTombstone }
+func isTombstone(data []byte) bool { return len(data) == tombstoneLen && data[0] == tagTombstone }
 
 func uvarintLen(v uint64) int {
 	n := 1
