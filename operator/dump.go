@@ -64,11 +64,16 @@ func describeEntry(e *raftpb.Entry) string {
 	var commands []string
 	for i := range env.Commands {
 		c := &env.Commands[i]
-		text := fmt.Sprintf("kind %d, %d bytes", c.Kind, len(c.Body))
-		if req := translate(c); req != nil {
-			text = shorten(req.String())
+		if c.Session != 0 {
+			commands = append(commands, fmt.Sprintf("number %d of session %x:", c.Sequence, c.Session))
 		}
-		commands = append(commands, text)
+		for _, req := range translate(c) {
+			text := fmt.Sprintf("kind %d, %d bytes", c.Kind, len(c.Body))
+			if req != nil {
+				text = shorten(req.String())
+			}
+			commands = append(commands, text)
+		}
 	}
 	return line + fmt.Sprintf("batch %d of %x (start %d): %s", env.Batch, env.Proposer, env.Boot, strings.Join(commands, "; "))
 }
@@ -136,26 +141,45 @@ func dumpRawEntry(w io.Writer, e *raftpb.Entry) error {
 		return fmt.Errorf("entry %d: %w", e.GetIndex(), err)
 	}
 	for i := range env.Commands {
-		var data []byte
-		if req := translate(&env.Commands[i]); req != nil {
-			if data, err = proto.Marshal(req); err != nil {
-				return fmt.Errorf("entry %d: %w", e.GetIndex(), err)
+		for _, req := range translate(&env.Commands[i]) {
+			var data []byte
+			if req != nil {
+				if data, err = proto.Marshal(req); err != nil {
+					return fmt.Errorf("entry %d: %w", e.GetIndex(), err)
+				}
 			}
-		}
-		if err := line("normal", data); err != nil {
-			return err
+			if err := line("normal", data); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
-// translate returns the request of etcd that a command amounts to, nil if there
-// is none or its body cannot be read.
-func translate(c *envelope.Command) *pb.InternalRaftRequest {
-	out := &pb.InternalRaftRequest{}
-	if c.User != "" {
-		out.Header = &pb.RequestHeader{Username: c.User, AuthRevision: c.AuthRevision}
+// translate returns the requests of etcd that a command amounts to: one for each
+// write of a frame, one for any other; nil in place of one if there is none or
+// the body cannot be read.
+func translate(c *envelope.Command) []*pb.InternalRaftRequest {
+	header := &pb.RequestHeader{Username: c.User, AuthRevision: c.AuthRevision}
+	if c.User == "" {
+		header = nil
 	}
+	var requests []*pb.InternalRaftRequest
+	if c.Kind == envelope.KindFrame {
+		requests = translateFrame(c)
+	} else {
+		requests = []*pb.InternalRaftRequest{translateRequest(c)}
+	}
+	for _, req := range requests {
+		if req != nil {
+			req.Header = header
+		}
+	}
+	return requests
+}
+
+func translateRequest(c *envelope.Command) *pb.InternalRaftRequest {
+	out := &pb.InternalRaftRequest{}
 	var body proto.Message
 	switch c.Kind {
 	case envelope.KindPut, envelope.KindAppend:

@@ -57,8 +57,10 @@ func (a *application) command(c *envelope.Command) (result any, err error) {
 		return a.setDowngrade(c)
 	case envelope.KindAlarm, envelope.KindOwnAlarm:
 		return a.changeAlarm(c)
+	case envelope.KindFrame:
+		return a.frame(c)
 	case envelope.KindSessionOpen:
-		return a.openSession()
+		return a.openSession(c)
 	case envelope.KindSessionClose:
 		return a.closeSession(c)
 	case envelope.KindLeaseGrant:

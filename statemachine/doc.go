@@ -28,8 +28,9 @@
 //     of removed proposers stay, so that a batch of theirs that is still
 //     under way cannot be applied a second time.
 //     The table of sessions does the same for the commands of a client: each
-//     sequence number takes effect at most once, whoever packs it, and its
-//     result moves in one batch with its effects.
+//     sequence number takes effect at most once, in order, whoever packs it, and
+//     its result moves in one batch with its effects. Results are kept until the
+//     client acknowledges them, within bounds that are the same everywhere.
 //  5. A member id is used once: removed ids are kept for ever, and so is the
 //     first incarnation that a member publishes [11].
 //  6. Nothing is read or written after a failed write: the error goes to

@@ -17,6 +17,8 @@ var (
 	ErrLeaseNotFound  = kv.ErrLeaseNotFound
 	ErrValueTooLarge  = kv.ErrValueTooLarge
 	ErrNotReadOnly    = kv.ErrNotReadOnly
+	ErrNotNumber      = kv.ErrNotNumber
+	ErrOverflow       = kv.ErrOverflow
 	// ErrResponseTooLarge: a read takes more than Options.ResponseBytesMax.
 	ErrResponseTooLarge = kv.ErrResponseTooLarge
 )
@@ -57,10 +59,18 @@ var (
 	// ErrSessionUnknown: the session was closed, was evicted, or never was.
 	// What became of its last command cannot be found out from it.
 	ErrSessionUnknown = errors.New("statemachine: session not found")
+	// ErrSessionForeign: another user opened the session.
+	ErrSessionForeign = errors.New("statemachine: session belongs to another user")
+	// ErrSessionTerm: a leader found it expired whose term is over.
+	ErrSessionTerm = errors.New("statemachine: session expiry was decided in another term")
 	// ErrSessionUsed: the session was used after the decision to close it.
 	ErrSessionUsed = errors.New("statemachine: session was used meanwhile")
-	// ErrSequencePast: a command before the last one; it was applied once.
+	// ErrSequencePast: a command whose result the client has acknowledged; it was
+	// applied once.
 	ErrSequencePast = errors.New("statemachine: sequence number is past, its result is no longer known")
+	// ErrDenied: the member that proposed a write of a frame found that its
+	// client may not do it.
+	ErrDenied = errors.New("statemachine: permission denied")
 	// ErrSequenceGap: the command before this one was not applied.
 	ErrSequenceGap = errors.New("statemachine: sequence number leaves a gap")
 	// ErrResultNotKept: the command was applied, and is asked for again, but its

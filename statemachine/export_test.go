@@ -27,6 +27,13 @@ func (m *Machine) Records(t keys.Table) (out []Record, err error) {
 // or Replace.
 func (m *Machine) SetSessionsMax(n int) { m.sessions.max = n }
 
+// SetSessionsBytesMax changes how many bytes of results there may be, until the
+// next Open or Replace.
+func (m *Machine) SetSessionsBytesMax(n int) { m.sessions.bytesMax = n }
+
+// SessionBytes returns what is accounted for of the results of all sessions.
+func (m *Machine) SessionBytes() int { return m.sessions.bytes }
+
 // Refused tells whether a session records a refusal as such.
 func Refused(err error) bool {
 	r, recordErr := recordResult(err)

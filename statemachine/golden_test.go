@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/api/v3/membershippb"
 	"go.etcd.io/raft/v3/raftpb"
 
+	"raftkv/statemachine"
 	"raftkv/statemachine/engine"
 	"raftkv/statemachine/envelope"
 	"raftkv/statemachine/keys"
@@ -41,6 +42,11 @@ func TestGoldenState(t *testing.T) {
 		l.change(raftpb.ConfChangeAddLearnerNode, &pb.Member{ID: 4, PeerURLs: []string{"http://d:1"}}))
 	apply(t, m, l.change(raftpb.ConfChangeRemoveNode, &pb.Member{ID: 2}))
 	apply(t, m, sessionEntry(l))
+	framed := apply(t, m, l.entry(envelope.EncodeCommand(envelope.Command{Kind: envelope.KindSessionOpen, User: "ann"}), openSession()))
+	pipelined := framed[1].(*statemachine.SessionOpened).ID
+	apply(t, m, l.entry(frameOf(pipelined, 1, 0, envelope.Write{Op: envelope.WriteIncrement, Key: []byte("n"), Delta: 3})),
+		l.entry(frameOf(pipelined, 2, 0, envelope.Write{Op: envelope.WritePut, Key: []byte("e")}, envelope.Write{Op: envelope.WriteRefused, Refusal: 19})),
+		l.entry(frameOf(pipelined, 3, 0)))
 	apply(t, m, l.entry(request(t, &pb.LeaseGrantRequest{ID: 0x1ea5e, TTL: 300}), request(t, &pb.LeaseGrantRequest{ID: -1, TTL: 1}),
 		request(t, &pb.PutRequest{Key: []byte("c"), Lease: 0x1ea5e}), request(t, &pb.PutRequest{Key: []byte("d"), Lease: -1}),
 		envelope.EncodeCommand(envelope.Command{Kind: envelope.KindLeaseRemaining,

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/statemachine/engine"
+	"raftkv/statemachine/envelope"
 	"raftkv/statemachine/keys"
 	"raftkv/statemachine/kv"
 	"raftkv/statemachine/lease"
@@ -40,7 +41,10 @@ type Machine struct {
 	writer  mvcc.Writer
 	leases  lease.Table
 	effects effects
-	put     pb.PutRequest // reused for decoding
+	// Reused for decoding and encoding.
+	put          pb.PutRequest
+	write        envelope.Write
+	frameScratch []byte
 	// failed is the error that ended an Apply: what is remembered may then hold
 	// what was never written.
 	failed error

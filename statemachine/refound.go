@@ -110,7 +110,7 @@ func (m *Machine) writeRefounded(v *view, keepSessions bool) error {
 	}
 	forgotten := []keys.Table{keys.Members, keys.Removed, keys.Alarms, keys.Proposers}
 	if !keepSessions {
-		forgotten = append(forgotten, keys.Sessions)
+		forgotten = append(forgotten, keys.Sessions, keys.SessionResults)
 	}
 	for _, table := range forgotten {
 		if err = clearTable(v.handle, batch, table); err != nil {

@@ -19,7 +19,7 @@ import (
 
 // TestScripts runs the scripts of testdata: "apply" applies its lines as one
 // entry each in one call, "read" answers its lines, "leases" lists what there is. A transaction spans the
-// lines from "txn" to "end".
+// lines from "txn" to "end", a frame those from "frame" to "end".
 func TestScripts(t *testing.T) {
 	datadriven.Walk(t, "testdata/scripts", func(t *testing.T, path string) {
 		m := start(t)
@@ -83,6 +83,10 @@ func (p *parser) next() []string {
 func (p *parser) command() []byte {
 	fields := p.next()
 	switch fields[0] {
+	case "version":
+		return setVersion(p.t, fields[1])
+	case "frame":
+		return p.frame()
 	case "append":
 		return command(p.t, envelope.KindAppend, p.put(fields[1:]))
 	case "grant":
@@ -98,6 +102,48 @@ func (p *parser) command() []byte {
 				Leases: []envelope.RemainingTTL{{ID: p.number(fields[1]), Seconds: p.number(fields[2])}}}.Encode()})
 	}
 	return request(p.t, p.request(fields))
+}
+
+// frame reads lines up to "end", each a write. Without a session, since its id
+// depends on where it was opened.
+func (p *parser) frame() []byte {
+	var writes []envelope.Write
+	for {
+		fields := p.next()
+		if fields[0] == "end" {
+			return frameOf(0, 0, 0, writes...)
+		}
+		args, opts := p.arguments(fields[1:])
+		w := envelope.Write{Lease: p.number(opts["lease"])}
+		if len(args) > 0 {
+			w.Key = args[0]
+		}
+		if len(args) > 1 {
+			w.Value = args[1]
+		}
+		switch fields[0] {
+		case "put":
+			w.Op = envelope.WritePut
+		case "append":
+			w.Op = envelope.WriteAppend
+		case "delete":
+			w.Op, w.RangeEnd, w.Value = envelope.WriteDelete, w.Value, nil
+		case "swap":
+			w.Op, w.ExpectedRevision = envelope.WriteCompareAndSwap, p.number(opts["mod"])
+			if value, ok := opts["value"]; ok {
+				w.ByValue, w.Expected = true, []byte(value)
+			}
+		case "increment":
+			w.Op, w.Value, w.Delta = envelope.WriteIncrement, nil, p.number(string(w.Value))
+		case "refused":
+			w = envelope.Write{Op: envelope.WriteRefused, Refusal: uint64(p.number(string(w.Key)))}
+		case "txn":
+			w = envelope.Write{Op: envelope.WriteTxn, Txn: marshalled(p.txn())}
+		default:
+			p.t.Fatalf("unknown write %q", fields)
+		}
+		writes = append(writes, w)
+	}
 }
 
 func (p *parser) read(m reader) any {
@@ -305,6 +351,15 @@ func writeResult(out *strings.Builder, indent string, v any) {
 		for _, op := range r.Responses {
 			writeResult(out, indent+"  ", operationResponse(op))
 		}
+	case *statemachine.FrameResult:
+		line("frame:")
+		writes, err := parseResults(r.Writes)
+		if err != nil {
+			line("error: %v", err)
+		}
+		for _, w := range writes {
+			line("  %s", formatWrite(w))
+		}
 	case nil:
 		line("nothing")
 	default:
@@ -324,4 +379,28 @@ func operationResponse(op *pb.ResponseOp) any {
 		return r.ResponseTxn
 	}
 	return nil
+}
+
+// formatWrite leaves out what is zero.
+func formatWrite(w answered) string {
+	out := fmt.Sprintf("revision %d", w.Revision)
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{{"refused", int64(w.Refusal)}, {"deleted", w.Deleted}, {"length", w.Length}, {"value", w.Value}, {"found", w.Found}} {
+		if n.value != 0 {
+			out += fmt.Sprintf(", %s %d", n.name, n.value)
+		}
+	}
+	if w.Swapped {
+		out += ", swapped"
+	}
+	if w.Txn != "" {
+		resp := &pb.TxnResponse{}
+		if err := proto.Unmarshal([]byte(w.Txn), resp); err != nil {
+			return err.Error()
+		}
+		out += ", " + strings.TrimSpace(formatResult(resp))
+	}
+	return out
 }

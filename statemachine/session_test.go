@@ -64,9 +64,12 @@ func (g *sessionGenerator) entry(l *logWriter) *raftpb.Entry {
 	var commands [][]byte
 	for range 1 + g.r.IntN(5) {
 		id := recent[g.r.IntN(len(recent))]
-		if g.r.IntN(20) == 0 {
+		switch g.r.IntN(20) {
+		case 0:
 			commands = append(commands, closeSession(id, g.r.Uint64N(2)*(l.index<<16)))
-		} else {
+		case 1, 2, 3, 4, 5, 6, 7, 8:
+			commands = append(commands, frameOf(id, 1+g.r.Uint64N(6), g.r.Uint64N(5), randomWrites(g.r, 1+g.r.IntN(5))...))
+		default:
 			commands = append(commands, note(l.t, id, 1+g.r.Uint64N(4)))
 		}
 	}
@@ -183,7 +186,7 @@ func TestSessionResults(t *testing.T) {
 		return &pb.PutRequest{Key: []byte("k"), Value: []byte(value), PrevKv: true}
 	}
 	read := &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("k")}}}
-	large := string(make([]byte, 3000))
+	large := string(make([]byte, 40_000))
 	for _, c := range []struct {
 		name string
 		kind envelope.Kind
@@ -244,6 +247,7 @@ func TestSessionRecordsRefusals(t *testing.T) {
 		statemachine.ErrLeaseNotFound, statemachine.ErrValueTooLarge, statemachine.ErrNotReadOnly,
 		statemachine.ErrNoSpace, statemachine.ErrCorruptAlarm, statemachine.ErrMemberNotFound, statemachine.ErrOtherIncarnation,
 		statemachine.ErrClusterVersion, statemachine.ErrClusterVersionLowers, statemachine.ErrNotYet,
+		statemachine.ErrNotNumber, statemachine.ErrOverflow, statemachine.ErrDenied,
 	} {
 		if !statemachine.Refused(fmt.Errorf("wrapped: %w", err)) {
 			t.Errorf("%v is not recorded", err)

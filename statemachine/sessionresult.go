@@ -4,18 +4,17 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 )
 
-// sessionResultBytesMax bounds the result that a session keeps, so that all
-// sessions together need at most 16 MiB of memory. Like sessionsMax it is no
-// option.
-const sessionResultBytesMax = 2048
+// sessionResultBytesMax bounds a result that a session keeps. Like sessionsMax
+// it is no option.
+const sessionResultBytesMax = 32 << 10
 
-// sessionResult is the result of the last command of a session, as it is
-// recorded.
+// sessionResult is the result of a command of a session, as it is recorded.
 type sessionResult struct {
 	form byte
 	body []byte
@@ -32,6 +31,7 @@ const (
 	resultAlarm       = 6
 	resultLeaseGrant  = 7
 	resultLeaseRevoke = 8
+	resultFrame       = 9 // body: a serialized WriteResults message
 )
 
 // refusalCode is what a session records of a refusal: neither its text, which
@@ -51,7 +51,18 @@ func refusalCodes() []refusalCode {
 		{10, ErrMemberNotFound}, {11, ErrOtherIncarnation},
 		{12, ErrClusterVersion}, {13, ErrClusterVersionLowers}, {14, ErrNotYet},
 		{15, ErrLeaseExists}, {16, ErrLeaseTTLTooLarge},
+		{17, ErrNotNumber}, {18, ErrOverflow}, {19, ErrDenied},
 	}
+}
+
+// codeOf returns the code of a refusal, 0 if it has none.
+func codeOf(refusal error) byte {
+	for _, known := range refusalCodes() {
+		if errors.Is(refusal, known.err) {
+			return known.code
+		}
+	}
+	return 0
 }
 
 // newResult returns an empty message of a form, nil if the form has none.
@@ -97,13 +108,17 @@ func formOf(result any) byte {
 
 // recordResult makes a record of a command's result.
 func recordResult(result any) (sessionResult, error) {
-	if refusal, ok := result.(error); ok {
-		for _, known := range refusalCodes() {
-			if errors.Is(refusal, known.err) {
-				return sessionResult{resultRefusal, []byte{known.code}}, nil
-			}
+	switch r := result.(type) {
+	case error:
+		if code := codeOf(r); code != 0 {
+			return sessionResult{resultRefusal, []byte{code}}, nil
 		}
 		return sessionResult{}, nil
+	case *FrameResult:
+		if len(r.Writes) > sessionResultBytesMax {
+			return sessionResult{}, nil
+		}
+		return sessionResult{resultFrame, r.Writes}, nil
 	}
 	form := formOf(result)
 	if form == resultNotKept {
@@ -133,6 +148,8 @@ func (r sessionResult) decode() (any, error) {
 			}
 		}
 		return nil, fmt.Errorf("%w: refusal %x of a session", ErrForeignState, r.body)
+	case resultFrame:
+		return &FrameResult{Writes: r.body}, nil
 	}
 	message := newResult(r.form)
 	if message == nil {
@@ -144,28 +161,64 @@ func (r sessionResult) decode() (any, error) {
 	return message, nil
 }
 
-// A record of the sessions table: sequence and used as 8 bytes each, the form
-// of the result as one, and the result's body.
+// encode appends the record of a result: its form as one byte, and its body.
+func (r sessionResult) encode(b []byte) []byte { return append(append(b, r.form), r.body...) }
+
+// decodeResult copies what it keeps. A result that cannot be read is found here,
+// and not when it is asked for.
+func decodeResult(b []byte) (sessionResult, error) {
+	if len(b) == 0 {
+		return sessionResult{}, fmt.Errorf("%w: empty result of a session", ErrForeignState)
+	}
+	r := sessionResult{form: b[0], body: slices.Clone(b[1:])}
+	_, err := r.decode()
+	return r, err
+}
+
+// A record of the sessions table: sequence and used as 8 bytes each, the length
+// of the user's name as a varint, the name, and the last result unless there is
+// none.
 const sessionHeaderLen = 8 + 8 + 1
 
 func (s *session) encode() []byte {
-	b := make([]byte, 0, sessionHeaderLen+len(s.result.body))
+	size := sessionHeaderLen + binary.MaxVarintLen32 + len(s.user)
+	if n := len(s.results); n > 0 {
+		size += 1 + len(s.results[n-1].body)
+	}
+	b := make([]byte, 0, size)
 	b = binary.BigEndian.AppendUint64(b, s.sequence)
 	b = binary.BigEndian.AppendUint64(b, s.used)
-	b = append(b, s.result.form)
-	return append(b, s.result.body...)
+	b = binary.AppendUvarint(b, uint64(len(s.user)))
+	b = append(b, s.user...)
+	if n := len(s.results); n > 0 {
+		b = s.results[n-1].encode(b)
+	}
+	return b
 }
 
-// decodeSession copies what it keeps. A result that cannot be read is found
-// here, and not when it is asked for.
+// decodeSession copies what it keeps.
 func decodeSession(id uint64, b []byte) (*session, error) {
+	bad := func() error { return fmt.Errorf("%w: record of session %x has %d bytes", ErrForeignState, id, len(b)) }
 	if len(b) < sessionHeaderLen {
-		return nil, fmt.Errorf("%w: record of session %x has %d bytes", ErrForeignState, id, len(b))
+		return nil, bad()
 	}
-	s := &session{id: id, sequence: binary.BigEndian.Uint64(b), used: binary.BigEndian.Uint64(b[8:]),
-		result: sessionResult{form: b[16], body: append([]byte(nil), b[sessionHeaderLen:]...)}}
-	if _, err := s.result.decode(); err != nil {
+	s := &session{id: id, sequence: binary.BigEndian.Uint64(b), used: binary.BigEndian.Uint64(b[8:])}
+	user, n := binary.Uvarint(b[16:])
+	if n <= 0 || uint64(len(b)-16-n) < user {
+		return nil, bad()
+	}
+	rest := b[16+n:]
+	s.user, rest = string(rest[:user]), rest[user:]
+	if (len(rest) > 0) != (s.sequence > 0) {
+		return nil, bad()
+	}
+	if s.sequence == 0 {
+		return s, nil
+	}
+	last, err := decodeResult(rest)
+	if err != nil {
 		return nil, fmt.Errorf("record of session %x: %w", id, err)
 	}
+	s.results, s.bytes = []sessionResult{last}, len(last.body)
 	return s, nil
 }

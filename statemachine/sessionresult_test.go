@@ -13,18 +13,21 @@ import (
 func FuzzDecodeSession(f *testing.F) {
 	for _, result := range []any{
 		ErrCompacted, errors.New("of no code"), &pb.PutResponse{Header: &pb.ResponseHeader{Revision: 7}},
-		&pb.TxnResponse{Succeeded: true}, &pb.EmptyResponse{},
+		&pb.TxnResponse{Succeeded: true}, &pb.EmptyResponse{}, &FrameResult{Writes: []byte{10, 2, 8, 1}},
 	} {
 		recorded, err := recordResult(result)
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add((&session{id: 1, sequence: 2, used: 3, result: recorded}).encode())
+		f.Add((&session{id: 1, sequence: 2, used: 3, results: []sessionResult{recorded}, user: "u"}).encode())
 	}
 	f.Add([]byte("short"))
-	f.Add(append(make([]byte, 16), 99))
-	f.Add(append(make([]byte, 16), resultRefusal))
-	f.Add(append(make([]byte, 16), resultPut, 0xff))
+	f.Add((&session{id: 1, used: 1}).encode())
+	used := append(make([]byte, 7), 1, 0, 0, 0, 0, 0, 0, 0, 0)
+	f.Add(append(used, 0, 99))
+	f.Add(append(used, 0, resultRefusal))
+	f.Add(append(used, 0, resultPut, 0xff))
+	f.Add(append(used, 200, 200, 200))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, err := decodeSession(1, data)
 		if err != nil {
@@ -37,8 +40,10 @@ func FuzzDecodeSession(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(again, s) {
 			t.Fatalf("decoded %+v, then %+v, %v", s, again, err)
 		}
-		if _, err := s.result.decode(); err != nil {
-			t.Fatalf("taken, but not readable: %v", err)
+		for _, r := range s.results {
+			if _, err := r.decode(); err != nil {
+				t.Fatalf("taken, but not readable: %v", err)
+			}
 		}
 	})
 }

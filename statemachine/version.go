@@ -46,7 +46,7 @@ func parseVersion(text string) (Version, error) {
 // version yet.
 func since(k envelope.Kind) Version {
 	switch k {
-	case envelope.KindSessionOpen, envelope.KindSessionClose, envelope.KindDowngrade:
+	case envelope.KindSessionOpen, envelope.KindSessionClose, envelope.KindDowngrade, envelope.KindFrame:
 		return 0<<16 | 1<<8
 	}
 	return 0

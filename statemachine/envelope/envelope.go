@@ -32,6 +32,7 @@ const (
 	KindLeaseRevoke    Kind = 14 // LeaseRevoke: at a client's wish (then also an etcdserverpb.LeaseRevokeRequest) or because it expired
 	KindLeaseRemaining Kind = 15 // LeaseRemaining: what is left of long leases
 	KindDowngrade      Kind = 16 // membershippb.DowngradeInfoSetRequest
+	KindFrame          Kind = 17 // Frame: independent writes of a client, each with a result of its own
 )
 
 // CommandsMax bounds the commands of one envelope, so that index<<16 | position
@@ -89,7 +90,13 @@ var ErrMalformed = errors.New("envelope: malformed")
 
 // EncodeCommand serializes one command, ready to be packed.
 func EncodeCommand(c Command) []byte {
-	b := make([]byte, 0, len(c.Body)+len(c.User)+32)
+	b := c.appendHead(make([]byte, 0, len(c.Body)+len(c.User)+32))
+	b = protowire.AppendTag(b, fieldBody, protowire.BytesType)
+	return protowire.AppendBytes(b, c.Body)
+}
+
+// appendHead appends everything but the body.
+func (c *Command) appendHead(b []byte) []byte {
 	b = appendVarint(b, fieldKind, uint64(c.Kind))
 	if c.User != "" {
 		b = protowire.AppendTag(b, fieldUser, protowire.BytesType)
@@ -97,9 +104,7 @@ func EncodeCommand(c Command) []byte {
 	}
 	b = appendVarint(b, fieldAuthRevision, c.AuthRevision)
 	b = appendVarint(b, fieldSession, c.Session)
-	b = appendVarint(b, fieldSequence, c.Sequence)
-	b = protowire.AppendTag(b, fieldBody, protowire.BytesType)
-	return protowire.AppendBytes(b, c.Body)
+	return appendVarint(b, fieldSequence, c.Sequence)
 }
 
 // Pack builds an envelope from commands that EncodeCommand serialized. The

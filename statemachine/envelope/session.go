@@ -13,17 +13,23 @@ type SessionClose struct {
 	// Used is the last use of the session that the decision rests on, 0 to
 	// close it in any case: a session that was used since stays open.
 	Used uint64
+	// Term is the raft term of the leader that found the session expired; it has
+	// no effect in another term, in which the client may not have been able to
+	// use it. 0: its client closes it.
+	Term uint64
 }
 
 // Field numbers, as in envelope.proto.
 const (
 	closeSession = 1
 	closeUsed    = 2
+	closeTerm    = 3
 )
 
 // Encode serializes the record.
 func (s SessionClose) Encode() []byte {
-	return appendVarint(appendVarint(nil, closeSession, s.Session), closeUsed, s.Used)
+	b := appendVarint(appendVarint(nil, closeSession, s.Session), closeUsed, s.Used)
+	return appendVarint(b, closeTerm, s.Term)
 }
 
 // DecodeSessionClose reverses Encode.
@@ -35,6 +41,8 @@ func DecodeSessionClose(data []byte) (SessionClose, error) {
 			s.Session = v
 		case closeUsed:
 			s.Used = v
+		case closeTerm:
+			s.Term = v
 		}
 		return nil
 	})

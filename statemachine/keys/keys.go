@@ -22,6 +22,8 @@ const (
 	Sessions  Table = 's' // sessions of clients with their last results
 	Leases    Table = 'l' // leases with their times to live
 	LeaseKeys Table = 'j' // which keys are attached to which lease
+	// SessionResults holds the results of sessions before their last ones.
+	SessionResults Table = 't'
 	// ImportedAuth holds users, roles and settings of an etcd, by bucket and name,
 	// in etcd's own encoding, format 1.
 	ImportedAuth Table = 'i'
@@ -29,7 +31,7 @@ const (
 
 // All lists the tables in key order.
 func All() []Table {
-	return []Table{Alarms, Proposers, ImportedAuth, LeaseKeys, Keys, Leases, Meta, Members, Revisions, Sessions, Removed}
+	return []Table{Alarms, Proposers, ImportedAuth, LeaseKeys, Keys, Leases, Meta, Members, Revisions, Sessions, SessionResults, Removed}
 }
 
 // Revision is one change in the history of the key space: Main counts writing
@@ -148,6 +150,26 @@ func Number(key []byte) (uint64, error) {
 		return 0, fmt.Errorf("%w: %x is no numbered record", ErrMalformed, key)
 	}
 	return binary.BigEndian.Uint64(key[1:]), nil
+}
+
+// NumberedPair returns the key of a record with two numbers; pairs sort
+// ascending.
+func NumberedPair(t Table, id, number uint64) []byte {
+	dst := make([]byte, 0, pairLen)
+	dst = append(dst, byte(t))
+	dst = binary.BigEndian.AppendUint64(dst, id)
+	dst = binary.BigEndian.AppendUint64(dst, number)
+	return append(dst, sentinel)
+}
+
+const pairLen = 1 + 8 + 8 + 1
+
+// NumberPair reverses NumberedPair.
+func NumberPair(key []byte) (id, number uint64, err error) {
+	if len(key) != pairLen || key[pairLen-1] != sentinel {
+		return 0, 0, fmt.Errorf("%w: %x is no record with two numbers", ErrMalformed, key)
+	}
+	return binary.BigEndian.Uint64(key[1:]), binary.BigEndian.Uint64(key[9:]), nil
 }
 
 // Bounds returns the bounds of a table: [lower, upper).
