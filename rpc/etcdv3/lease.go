@@ -89,8 +89,9 @@ func (s *lease) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReques
 	defer cancel()
 	left, ttl, err := s.backend.LeaseLeft(ctx, r.GetID())
 	if err == nil {
-		// What was attached before the request came is among the keys.
-		err = s.gate.Barrier(ctx, r, false)
+		// What was attached before the request came is among the keys. The rest is
+		// the leader's own word.
+		err = s.gate.Barrier(ctx, r, !r.GetKeys())
 	}
 	resp := &pb.LeaseTimeToLiveResponse{Header: s.gate.FillHeader(nil), ID: r.GetID()}
 	switch {
@@ -109,20 +110,21 @@ func (s *lease) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReques
 	return resp, nil
 }
 
-// LeaseLeases lists all leases.
+// LeaseLeases lists all leases as this member has applied them: it needs
+// neither a quorum nor a leader, as in etcd.
 func (s *lease) LeaseLeases(ctx context.Context, r *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}
-	ctx, cancel := s.gate.WithTimeout(ctx)
-	defer cancel()
-	if err := s.gate.Barrier(ctx, r, false); err != nil {
+	if _, err := s.gate.Authorize(ctx, r); err != nil {
 		return nil, err
 	}
+	// The header comes first: the list holds all that was granted up to its
+	// revision.
 	resp := &pb.LeaseLeasesResponse{Header: s.gate.FillHeader(nil)}
 	ids, err := s.backend.LeaseIDs()
 	if err != nil {
-		return nil, s.gate.ReadError(ctx, err)
+		return nil, s.gate.WriteError(err)
 	}
 	all := make([]pb.LeaseStatus, len(ids))
 	resp.Leases = make([]*pb.LeaseStatus, len(ids))

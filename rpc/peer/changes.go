@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc"
@@ -26,25 +27,17 @@ type Reconfiguration interface {
 // a gRPC status: the member's refusal, or Unavailable if nothing was sent. Any
 // other failure leaves the outcome open.
 func (t *Transport) Change(ctx context.Context, to uint64, change *peerpb.MemberChange) (index uint64, err error) {
-	if !t.enter() {
-		return 0, status.Error(codes.Unavailable, ErrClosed.Error())
-	}
-	defer t.workers.Done()
-	r := t.remote(to)
-	if r == nil {
-		return 0, status.Errorf(codes.Unavailable, "member %x: %v", to, ErrUnknownPeer)
-	}
-	ctx, cancel := withEither(ctx, r.ctx)
-	defer cancel()
-	request := &peerpb.ChangeRequest{Hello: t.hello(to, peerpb.Lane_LANE_UNSPECIFIED), Change: change}
-	response, err := peerpb.NewPeerClient(r.urgent.conn).Change(ctx, request)
-	if err != nil {
-		return 0, fmt.Errorf("ask member %x for a change of the members: %w", to, err)
-	}
-	if err := t.checkAnswer(to, response.GetAnswer().GetHello(), response.GetAnswer().GetRefusal()); err != nil {
+	response, err := ask(ctx, t, to, "for a change of the members",
+		func(ctx context.Context, client peerpb.PeerClient, hello *peerpb.Hello) (*peerpb.ChangeResponse, error) {
+			return client.Change(ctx, &peerpb.ChangeRequest{Hello: hello, Change: change})
+		})
+	var refused *Refused
+	switch {
+	case errors.Is(err, ErrClosed), errors.Is(err, ErrUnknownPeer), errors.As(err, &refused):
 		return 0, status.Error(codes.Unavailable, err.Error())
-	}
-	if response.GetIndex() == 0 {
+	case err != nil:
+		return 0, err
+	case response.GetIndex() == 0:
 		return 0, status.Error(codes.Code(response.GetCode()), response.GetText())
 	}
 	return response.GetIndex(), nil
@@ -52,29 +45,20 @@ func (t *Transport) Change(ctx context.Context, to uint64, change *peerpb.Member
 
 // Change implements the service.
 func (s *service) Change(ctx context.Context, request *peerpb.ChangeRequest) (*peerpb.ChangeResponse, error) {
-	t := s.t
-	if !t.enter() {
-		return nil, status.Error(codes.Unavailable, ErrClosed.Error())
-	}
-	defer t.workers.Done()
-	answer, ok := t.admit(request.GetHello())
-	if !ok {
-		return &peerpb.ChangeResponse{Answer: answer}, nil
-	}
-	if t.opts.Reconfiguration == nil {
-		return nil, status.Error(codes.Unimplemented, "this member changes no members")
-	}
-	ctx, cancel := withEither(ctx, t.ctx)
-	defer cancel()
-	response := &peerpb.ChangeResponse{Answer: answer}
-	index, err := t.opts.Reconfiguration.Change(ctx, request.GetChange())
-	if err != nil {
-		refusal := status.Convert(err)
-		response.Code, response.Text = uint32(refusal.Code()), refusal.Message()
-		return response, nil
-	}
-	response.Index = index
-	return response, nil
+	begin := func(answer *peerpb.Answer) *peerpb.ChangeResponse { return &peerpb.ChangeResponse{Answer: answer} }
+	return respond(ctx, s.t, request.GetHello(), begin, func(ctx context.Context, response *peerpb.ChangeResponse) error {
+		if s.t.opts.Reconfiguration == nil {
+			return status.Error(codes.Unimplemented, "this member changes no members")
+		}
+		index, err := s.t.opts.Reconfiguration.Change(ctx, request.GetChange())
+		if err != nil {
+			refusal := status.Convert(err)
+			response.Code, response.Text = uint32(refusal.Code()), refusal.Message()
+			return nil
+		}
+		response.Index = index
+		return nil
+	})
 }
 
 // Cluster implements the service. It asks no hello: who wants to become a member

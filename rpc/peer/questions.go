@@ -2,10 +2,10 @@ package peer
 
 import (
 	"context"
-	"fmt"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
 	"raftkv/rpc/peer/peerpb"
 )
 
@@ -13,24 +13,11 @@ import (
 // directory of this member than ours. False: it knows this member as started
 // with another one. A member that refuses us answers with a *Refused.
 func (t *Transport) Confirm(ctx context.Context, to uint64) (bool, error) {
-	if !t.enter() {
-		return false, fmt.Errorf("ask member %x for confirmation: %w", to, ErrClosed)
-	}
-	defer t.workers.Done()
-	r := t.remote(to)
-	if r == nil {
-		return false, fmt.Errorf("ask member %x for confirmation: %w", to, ErrUnknownPeer)
-	}
-	ctx, cancel := withEither(ctx, r.ctx)
-	defer cancel()
-	response, err := peerpb.NewPeerClient(r.urgent.conn).Confirm(ctx, &peerpb.ConfirmRequest{Hello: t.hello(to, peerpb.Lane_LANE_UNSPECIFIED)})
-	if err == nil {
-		err = t.checkAnswer(to, response.GetAnswer().GetHello(), response.GetAnswer().GetRefusal())
-	}
-	if err != nil {
-		return false, fmt.Errorf("ask member %x for confirmation: %w", to, err)
-	}
-	return response.GetConfirmed(), nil
+	response, err := ask(ctx, t, to, "for confirmation",
+		func(ctx context.Context, client peerpb.PeerClient, hello *peerpb.Hello) (*peerpb.ConfirmResponse, error) {
+			return client.Confirm(ctx, &peerpb.ConfirmRequest{Hello: hello})
+		})
+	return response.GetConfirmed(), err
 }
 
 // Confirm implements the service. Who asks has perhaps another incarnation than
@@ -56,32 +43,30 @@ func (s *service) Confirm(_ context.Context, request *peerpb.ConfirmRequest) (*p
 // called once, on another goroutine unless the transport is closed; it must not
 // block.
 func (t *Transport) Holders(to, index uint64, reply func(have, total int)) {
-	ask := func() { reply(0, 0) }
-	if r := t.remote(to); r != nil {
+	question := func() { reply(0, 0) }
+	if t.remote(to) != nil {
 		select {
 		case t.holdersSlots <- struct{}{}:
-			ask = func() {
+			question = func() {
 				defer func() { <-t.holdersSlots }()
-				reply(t.askHolders(r, index))
+				reply(t.askHolders(to, index))
 			}
 		default:
 			t.counters.holdersFailed.Add(1)
 		}
 	}
-	if !t.spawn(ask) {
+	if !t.spawn(question) {
 		reply(0, 0)
 	}
 }
 
-func (t *Transport) askHolders(r *remote, index uint64) (have, total int) {
-	ctx, cancel := context.WithTimeout(r.ctx, t.opts.HoldersTimeout)
+func (t *Transport) askHolders(to, index uint64) (have, total int) {
+	ctx, cancel := context.WithTimeout(t.ctx, t.opts.HoldersTimeout)
 	defer cancel()
-	response, err := peerpb.NewPeerClient(r.urgent.conn).Holders(ctx, &peerpb.HoldersRequest{
-		Hello: t.hello(r.id, peerpb.Lane_LANE_UNSPECIFIED), Index: index,
-	})
-	if err == nil {
-		err = t.checkAnswer(r.id, response.GetAnswer().GetHello(), response.GetAnswer().GetRefusal())
-	}
+	response, err := ask(ctx, t, to, "who holds the log",
+		func(ctx context.Context, client peerpb.PeerClient, hello *peerpb.Hello) (*peerpb.HoldersResponse, error) {
+			return client.Holders(ctx, &peerpb.HoldersRequest{Hello: hello, Index: index})
+		})
 	if err != nil {
 		t.counters.holdersFailed.Add(1)
 		return 0, 0
@@ -91,34 +76,20 @@ func (t *Transport) askHolders(r *remote, index uint64) (have, total int) {
 
 // Holders implements the service.
 func (s *service) Holders(ctx context.Context, request *peerpb.HoldersRequest) (*peerpb.HoldersResponse, error) {
-	t := s.t
-	if !t.enter() {
-		return nil, status.Error(codes.Unavailable, ErrClosed.Error())
-	}
-	defer t.workers.Done()
-	answer, ok := t.admit(request.GetHello())
-	if !ok {
-		return &peerpb.HoldersResponse{Answer: answer}, nil
-	}
-	select {
-	case <-t.started:
-	default:
-		return nil, status.Error(codes.Unavailable, "the member is starting")
-	}
-	ctx, cancel := withEither(ctx, t.ctx)
-	defer cancel()
-	ctx, cancelWait := context.WithTimeout(ctx, t.opts.HoldersWait)
-	defer cancelWait()
-	have, total, err := t.handler.Holders(ctx, request.GetIndex())
-	if err != nil {
-		return nil, status.Error(codes.Unavailable, err.Error())
-	}
-	return &peerpb.HoldersResponse{Answer: answer, Have: uint32(have), Total: uint32(total)}, nil
-}
-
-// withEither returns a context that ends with either of two.
-func withEither(ctx, other context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(other, cancel)
-	return ctx, func() { stop(); cancel() }
+	begin := func(answer *peerpb.Answer) *peerpb.HoldersResponse { return &peerpb.HoldersResponse{Answer: answer} }
+	return respond(ctx, s.t, request.GetHello(), begin, func(ctx context.Context, response *peerpb.HoldersResponse) error {
+		select {
+		case <-s.t.started:
+		default:
+			return status.Error(codes.Unavailable, "the member is starting")
+		}
+		ctx, cancel := context.WithTimeout(ctx, s.t.opts.HoldersWait)
+		defer cancel()
+		have, total, err := s.t.handler.Holders(ctx, request.GetIndex())
+		if err != nil {
+			return status.Error(codes.Unavailable, err.Error())
+		}
+		response.Have, response.Total = uint32(have), uint32(total)
+		return nil
+	})
 }

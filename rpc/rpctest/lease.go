@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"raftkv/statemachine"
+	"raftkv/statemachine/lease"
 )
 
 // leases are those of a Member: time stands still for them.
@@ -23,6 +24,9 @@ func (m *Member) LeaseTTLSecondsMin() int64 { return 2 }
 func (m *Member) grantLocked(r *pb.LeaseGrantRequest) any {
 	if m.mu.leases.ttls == nil {
 		m.mu.leases.ttls = make(map[int64]int64)
+	}
+	if r.GetTTL() > lease.TTLSecondsMax {
+		return statemachine.ErrLeaseTTLTooLarge
 	}
 	if _, ok := m.mu.leases.ttls[r.GetID()]; ok {
 		return statemachine.ErrLeaseExists
@@ -73,7 +77,12 @@ func (m *Member) Renewals() [][]int64 {
 
 // LeaseLeft answers what was granted, half a second less.
 func (m *Member) LeaseLeft(ctx context.Context, id int64) (time.Duration, int64, error) {
-	if s := m.switches(); s.ReadIndexErr != nil {
+	s := m.switches()
+	if s.BlockReadIndex {
+		<-ctx.Done()
+		return 0, 0, context.Cause(ctx)
+	}
+	if s.ReadIndexErr != nil {
 		return 0, 0, s.ReadIndexErr
 	}
 	m.mu.Lock()

@@ -17,7 +17,7 @@ import (
 // TestStreamsOfALoneMember kills two nodes of three. On the third, streams that
 // demand a leader end with etcd's error within a few election timeouts, new
 // ones are refused, and those that demand none live on and serve again as soon
-// as there is a majority.
+// as there is a majority. The list of leases is answered all the time.
 func TestStreamsOfALoneMember(t *testing.T) {
 	c := harness.StartCluster(t, bin, 3)
 	leader, _ := c.Leader()
@@ -55,6 +55,9 @@ func TestStreamsOfALoneMember(t *testing.T) {
 	}
 	if r := <-lone.Client().Watch(demanding, "name"); !errors.Is(r.Err(), rpctypes.ErrNoLeader) {
 		t.Errorf("a new watch that demands a leader: %+v, %v", r, r.Err())
+	}
+	if r, err := lone.Client().Leases(ctx); err != nil || len(r.Leases) != 1 || r.Leases[0].ID != lease.ID {
+		t.Errorf("the list of leases, which needs no leader: %v, %v", r, err)
 	}
 
 	for _, n := range c.Others(lone) {
