@@ -3,6 +3,7 @@ SHELL := /bin/bash
 GO ?= go
 SEEDS ?= 500
 START ?= 1
+SCENARIO ?= random-faults
 OPS ?= 4000
 DURATION ?= 10m
 SEED ?= 0
@@ -38,8 +39,8 @@ staticcheck:
 race: ## every test with the race detector (slow)
 	$(GO) test -race ./...
 
-sim: ## the simulator over SEEDS seeds from START
-	$(GO) test ./test/sim -run 'TestSeeds$$' -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START)
+sim: ## the simulator over SEEDS seeds from START of SCENARIO (random-faults, lost-directory, blackouts, changing-members, paused-leaders)
+	$(GO) test ./test/sim -run 'TestSeeds$$' -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START) -scenario=$(SCENARIO)
 
 fault: ## real processes and a faulty network for DURATION, faults from SEED (0: by chance)
 	$(GO) test ./test/fault -run 'TestMixed$$' -count=1 -timeout=0 -v -duration=$(DURATION) -seed=$(SEED)

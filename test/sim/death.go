@@ -39,6 +39,9 @@ func (h *host) crash(f failure) {
 		h.disk.claim = *p.claims()
 	}
 	p.dead, h.process = true, nil
+	for _, s := range p.saves {
+		s.broken()
+	}
 	p.tear(f)
 	h.disk = h.disk.after(f)
 	p.breakCalls()

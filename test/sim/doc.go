@@ -3,8 +3,11 @@
 // The same seed gives the same run, down to the time and content of every step.
 //
 //	go test ./test/sim                                  25 seeds and the planted bugs
-//	go test ./test/sim -run TestSeeds -seeds=500 -start=1000 -timeout=0
+//	go test ./test/sim -run 'TestSeeds$' -seeds=500 -start=1000 -scenario=changing-members -timeout=0
 //	go test ./test/sim -run 'TestSeed$' -seed=7 -v -steps   replay one, step by step
+//
+// TestSeeds gives every seed a process of its own, one for each processor at a
+// time.
 //
 // # What is real
 //
@@ -18,8 +21,8 @@
 // times. What package server does about members (asking to join, publishing,
 // refusing, leaving) is written again here, in joining.go.
 //
-// Not simulated: full or failing disks, bytes damaged on disk, compaction,
-// alarms, and gRPC. Of files that were not synced a power cut keeps nothing,
+// Not simulated: full or failing disks, bytes damaged on disk, compaction of
+// revisions (the files of the state are rewritten now and then), alarms, and gRPC. Of files that were not synced a power cut keeps nothing,
 // because MemFS would choose in an order that is not reproducible.
 //
 // # Faults
@@ -31,7 +34,8 @@
 // a directory; disks are slow; leaders hand over; streams of snapshots break; a
 // directory is removed. In the scenario ChangingMembers nodes join with an empty
 // directory, get their state by a snapshot and are promoted; others are removed
-// for them.
+// for them; an operator saves snapshot files, which are verified as raft-cli does,
+// and have to be refused where the member died on the way.
 //
 // # Checks
 //
@@ -48,7 +52,8 @@
 //  4. The history of all clients is linearizable (Porcupine).
 //  5. No lease is revoked for its age before the end of what its grant and its
 //     renewals promised, and in the end all are gone, with their keys.
-//  6. Everybody who joined votes in the end, and everybody who was removed is gone.
+//  6. Everybody who joined votes in the end, and everybody who was removed is gone,
+//     unless it was away until nobody was left whom it knew.
 //  7. A watcher at each member is told of every revision once, in order, and of
 //     the same changes as all others, across crashes and installed snapshots.
 //     What they were told is what the state holds in the end.
@@ -58,7 +63,8 @@
 //
 // # Determinism
 //
-// One goroutine runs everything but Pebble's flushes, which are waited for.
+// One goroutine runs everything but Pebble's flushes and rewrites, which are
+// waited for.
 // Every part draws from a source of its own. Nothing depends on the order of a
 // map, on addresses or on the machine's clock; Porcupine alone has a limit in
 // real time, and running into it fails the run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/anishathalye/porcupine"
@@ -18,11 +19,33 @@ func (s *simulation) survivors() []*process {
 	var all []*process
 	for _, h := range s.hosts {
 		gone := h.lost && (h.process == nil || h.process.core == nil)
-		if !h.refused && !h.left && !gone {
+		if !h.refused && !h.left && !gone && !s.forgotten(h) {
 			all = append(all, h.process)
 		}
 	}
 	return all
+}
+
+// forgotten says whether a member was removed while it was away, and everybody
+// that it knew has left since: nobody dials it, and nobody it dials answers.
+func (s *simulation) forgotten(h *host) bool {
+	p := h.process
+	if p == nil {
+		return false
+	}
+	for _, m := range p.known() {
+		if q := s.hosts[m.ID-1].process; m.ID != h.id && q != nil && !s.outcast(q.host) {
+			return false
+		}
+	}
+	return s.outcast(h)
+}
+
+// outcast says whether somebody knows that a member was removed.
+func (s *simulation) outcast(h *host) bool {
+	return slices.ContainsFunc(s.hosts, func(other *host) bool {
+		return other.process != nil && slices.Contains(other.process.removed, h.id)
+	})
 }
 
 // agreed says whether every survivor has applied all that is committed, and no

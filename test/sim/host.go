@@ -27,12 +27,17 @@ type host struct {
 	// lost: its directory was removed. Such a member does not take part again,
 	// whether somebody is left who says so or not.
 	lost bool
+	// flushes counts those of the state, over all lives.
+	flushes int
 }
 
 // start begins a new life, unless one runs.
 func (h *host) start() {
 	if h.process != nil || h.refused || h.left {
 		return
+	}
+	if h.joins && !h.disk.complete {
+		h.disk.introduced = nil // it asks anew
 	}
 	p := &process{
 		s: h.s, host: h, rng: rand.New(rand.NewPCG(h.rng.Uint64(), 1)),
@@ -148,6 +153,7 @@ func (p *process) open() {
 	s.check.opened(p)
 	h.watcher.catchUp(p)
 	p.tick()
+	p.dial()
 	p.publish()
 	p.leasing = &leasing{p: p}
 	p.leasing.check()

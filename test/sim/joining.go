@@ -23,6 +23,7 @@ import (
 const (
 	joinPause    = 300 * time.Millisecond
 	publishPause = 200 * time.Millisecond
+	dialPause    = time.Second
 	// leaveTime is an election timeout: others may need a member that was removed
 	// to learn that its removal is committed.
 	leaveTime   = time.Second
@@ -67,6 +68,12 @@ func (p *process) members() []statemachine.Member {
 	return p.host.disk.introduced
 }
 
+// known are the members and those that this one met without finding them in its
+// table, which is older than their addition.
+func (p *process) known() []statemachine.Member {
+	return append(slices.Clone(p.members()), p.strangers...)
+}
+
 func find(members []statemachine.Member, id uint64) (m statemachine.Member, found bool) {
 	i := slices.IndexFunc(members, func(m statemachine.Member) bool { return m.ID == id })
 	if i < 0 {
@@ -88,6 +95,10 @@ func (p *process) membersChanged() {
 	for _, id := range p.removed {
 		delete(p.host.disk.ledger, id)
 	}
+	p.strangers = slices.DeleteFunc(p.strangers, func(m statemachine.Member) bool {
+		_, found := find(p.roster, m.ID)
+		return found || slices.Contains(p.removed, m.ID)
+	})
 	if slices.Contains(p.removed, p.host.id) && !p.leaving {
 		p.leaving = true
 		p.after(leaveTime, p.leave)
@@ -117,8 +128,9 @@ func (p *process) admits(from *process) bool {
 		s.clock.after(s.net.way(), func() { from.leave() })
 		return false
 	}
-	switch m, found := find(p.members(), id); {
+	switch m, found := find(p.known(), id); {
 	case !found:
+		p.meet(from)
 		return false
 	case m.Incarnation == from.incarnation:
 		return true
@@ -174,6 +186,40 @@ func (p *process) askToJoin() {
 		}
 	}, func() {})
 	p.after(joinPause, p.askToJoin)
+}
+
+// meet asks a stranger of the same cluster who the members are, if this one has a
+// state: everybody in its table may be gone by now, and the stranger lead.
+func (p *process) meet(from *process) {
+	if p.roster == nil || p.meeting {
+		return
+	}
+	p.meeting = true
+	p.after(joinPause, func() { p.meeting = false })
+	id := from.host.id
+	p.s.net.carry(p.host.id, id, func(q *process) {
+		live := slices.Clone(q.roster)
+		p.s.net.carry(id, p.host.id, func(r *process) {
+			for _, m := range live {
+				if _, found := find(p.known(), m.ID); r == p && !found && !slices.Contains(p.removed, m.ID) {
+					p.strangers = append(p.strangers, m)
+				}
+			}
+		}, func() {})
+	}, func() {})
+}
+
+// dial connects to everybody known, as long as nobody leads: whoever was removed
+// hears of it then.
+func (p *process) dial() {
+	if p.core.Status().Leader == 0 {
+		for _, m := range p.known() {
+			if m.ID != p.host.id {
+				p.s.net.carry(p.host.id, m.ID, func(q *process) { q.admits(p) }, func() {})
+			}
+		}
+	}
+	p.after(dialPause, p.dial)
 }
 
 // stayIntroduced keeps asking who the members are while this one has no state:

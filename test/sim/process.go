@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"time"
@@ -46,6 +47,7 @@ type process struct {
 	snaps *snap.Store
 	// segments is how many segments the log has.
 	segments int
+	saves    []*save
 
 	inbox []func()
 	woken bool
@@ -64,6 +66,9 @@ type process struct {
 	roster  []statemachine.Member
 	removed []uint64
 	leaving bool
+	// strangers are members that it met and that its table does not have yet.
+	strangers []statemachine.Member
+	meeting   bool
 	// dying is how the process is to die behind what it does now.
 	dying *died
 	// terms of the entries handed to the log writer, by index; last is the
@@ -188,6 +193,8 @@ const (
 	applyTime = 200 * time.Microsecond
 	flushTime = 10 * time.Millisecond
 	watchTime = 5 * time.Millisecond
+
+	flushesPerCompaction = 8
 )
 
 // startWriting is the log writer taking all that waits. The write happens at
@@ -276,11 +283,25 @@ func (p *process) flush() {
 			p.s.fail("member %d: durable applied index: %v", p.host.id, err)
 			return
 		}
+		if p.host.flushes++; p.host.flushes%flushesPerCompaction == 0 {
+			if err := p.mayDieIn(p.compact); err != nil {
+				p.broke("compact", err)
+				return
+			}
+		}
 		p.s.trace.note(p.s.clock.now, "flush", p.host.id, durable.GetIndex())
 		p.after(p.some(flushTime/2), func() {
 			p.loop(func() { p.core.FlushDone(durable) })
 		})
 	})
+}
+
+// compact rewrites the files of the state, as Pebble would in the background
+// where it may be left to chance.
+func (p *process) compact() error {
+	p.s.report.Compactions++
+	_, _, err := p.state.Rewrite(context.Background())
+	return err
 }
 
 // installer counts what Snapshots.Install does.

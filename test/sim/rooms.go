@@ -95,6 +95,10 @@ func (p *process) openLog() error {
 // close gives back what a dead process held in memory.
 func (p *process) close() error {
 	var errs []error
+	for _, s := range p.saves {
+		errs = append(errs, s.file.Close())
+	}
+	p.saves = nil
 	if p.core != nil {
 		p.core.Stop()
 	}

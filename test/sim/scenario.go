@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -24,8 +26,20 @@ const (
 	PausedLeaders
 )
 
-func (s Scenario) String() string {
-	return [...]string{"random faults", "lost directory", "blackouts", "changing members", "paused leaders"}[s]
+// Scenarios are the names of all scenarios, in their order.
+func Scenarios() []string {
+	return []string{"random-faults", "lost-directory", "blackouts", "changing-members", "paused-leaders"}
+}
+
+func (s Scenario) String() string { return Scenarios()[s] }
+
+// ParseScenario is the inverse of String.
+func ParseScenario(name string) (Scenario, error) {
+	i := slices.Index(Scenarios(), name)
+	if i < 0 {
+		return 0, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(Scenarios(), ", "))
+	}
+	return Scenario(i), nil
 }
 
 func (s Scenario) begin(f *faults) {
@@ -40,6 +54,7 @@ func (s Scenario) begin(f *faults) {
 	case ChangingMembers:
 		f.begin()
 		f.changeMembers()
+		f.saveSnapshots()
 	case PausedLeaders:
 		f.pauseLeader()
 	default:

@@ -2,9 +2,9 @@ package sim
 
 import (
 	"flag"
-	"fmt"
 	"os"
-	"slices"
+	"runtime"
+	"strings"
 	"testing"
 	"testing/cryptotest"
 
@@ -13,11 +13,12 @@ import (
 
 var (
 	seedFlag     = flag.Uint64("seed", 0, "the seed to replay, with -run 'TestSeed$'")
-	scenarioFlag = flag.Int("scenario", 0, "the scenario to replay it in")
+	scenarioFlag = flag.String("scenario", RandomFaults.String(), "the scenario of it: "+strings.Join(Scenarios(), ", "))
 	plantedFlag  = flag.Int("planted", 0, "the planted bug to replay it with")
 	stepsFlag    = flag.Bool("steps", false, "print every step of the replayed seed")
-	seedsFlag    = flag.Uint64("seeds", 25, "how many seeds TestSeeds runs")
+	seedsFlag    = flag.Uint64("seeds", 0, "how many seeds TestSeeds runs; 0: 25, of changing-members 8")
 	startFlag    = flag.Uint64("start", 1, "the first of them")
+	workersFlag  = flag.Int("workers", runtime.GOMAXPROCS(0), "how many of them at a time, in processes of their own")
 )
 
 // regressions are seeds that failed once, with what they found. A change of the
@@ -33,6 +34,10 @@ var regressions = []struct {
 	// A leader offered a new member a snapshot from before it was added, which
 	// raft drops, for ever.
 	{ChangingMembers, 3, "the healed cluster does not agree"},
+	// A member came back when all whom its table of members named had been replaced,
+	// and took nothing from those that it did not know.
+	{ChangingMembers, 2039, "the healed cluster does not agree"},
+	{ChangingMembers, 2044, "the healed cluster does not agree"},
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -47,7 +52,7 @@ func simulate(t *testing.T, opts Options) Report {
 	t.Helper()
 	report, err := try(t, opts)
 	if err != nil {
-		t.Fatalf("seed %d, %s, %s: %v\nreplay with: go test ./test/sim -run 'TestSeed$' -seed=%d -scenario=%d -planted=%d -v [-steps]",
+		t.Fatalf("seed %d, %s, %s: %v\nreplay with: go test ./test/sim -run 'TestSeed$' -seed=%d -scenario=%s -planted=%d -v [-steps]",
 			opts.Seed, opts.Scenario, opts.Planted, err, opts.Seed, opts.Scenario, opts.Planted)
 	}
 	return report
@@ -58,11 +63,20 @@ func TestSeed(t *testing.T) {
 	if *seedFlag == 0 {
 		t.Skip("SKIPPED: this test replays one seed; give it with -seed=N")
 	}
-	opts := Options{Seed: *seedFlag, Scenario: Scenario(*scenarioFlag), Planted: Bug(*plantedFlag)}
+	scenario, err := ParseScenario(*scenarioFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := Options{Seed: *seedFlag, Scenario: scenario, Planted: Bug(*plantedFlag)}
 	if *stepsFlag {
 		opts.Trace = os.Stdout
 	}
-	t.Logf("%+v", simulate(t, opts))
+	report := simulate(t, opts)
+	if path := os.Getenv(reportEnv); path != "" {
+		writeReport(t, path, report)
+		return
+	}
+	t.Logf("%+v", report)
 }
 
 func TestSameSeedSameTrace(t *testing.T) {
@@ -71,64 +85,6 @@ func TestSameSeedSameTrace(t *testing.T) {
 		if first != again {
 			t.Errorf("seed %d:\n%+v, then\n%+v", seed, first, again)
 		}
-	}
-}
-
-// TestSeeds runs many seeds, and asserts that enough happened in them.
-func TestSeeds(t *testing.T) {
-	var seeds []uint64
-	for _, r := range regressions {
-		if r.scenario == RandomFaults {
-			seeds = append(seeds, r.seed)
-		}
-	}
-	for n := range *seedsFlag {
-		seeds = append(seeds, *startFlag+n)
-	}
-	var total Report
-	for _, seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			report := simulate(t, Options{Seed: seed})
-			t.Logf("%+v", report)
-			if report.Virtual < minDuration {
-				t.Errorf("seed %d lasted %s, at least %s were wanted", seed, report.Virtual, minDuration)
-			}
-			total.add(report)
-		})
-	}
-	t.Logf("%d seeds: %+v", len(seeds), total)
-	if len(seeds) >= 20 && !t.Failed() {
-		total.requireEnough(t, len(seeds))
-	}
-}
-
-// TestChangingMembers changes the members under faults, and asserts that it did.
-func TestChangingMembers(t *testing.T) {
-	var total Report
-	all := []uint64{*startFlag, *startFlag + 1, *startFlag + 2, *startFlag + 3}
-	for _, r := range regressions {
-		if r.scenario == ChangingMembers && !slices.Contains(all, r.seed) {
-			all = append(all, r.seed)
-		}
-	}
-	seeds := len(all)
-	for _, seed := range all {
-		total.add(simulate(t, Options{Seed: seed, Scenario: ChangingMembers}))
-	}
-	t.Logf("%d seeds: %+v", seeds, total)
-	for what, got := range map[string]int{
-		"added": total.MembersAdded, "promoted": total.MembersPromoted, "removed": total.MembersRemoved,
-		"replaced": total.MembersReplaced, "told to leave": total.Left, "brought up by a snapshot": total.InstalledByJoiners,
-	} {
-		if got < 2*seeds {
-			t.Errorf("only %d members were %s in %d seeds", got, what, seeds)
-		}
-	}
-	if total.DeathsInstalling < seeds {
-		t.Errorf("only %d crashes while a snapshot was staged or installed in %d seeds", total.DeathsInstalling, seeds)
-	}
-	if total.Elections < 4*seeds || total.Acknowledged < 500*seeds {
-		t.Errorf("a run with little in it: %+v", total)
 	}
 }
 
@@ -143,41 +99,6 @@ func TestPausedLeaders(t *testing.T) {
 	t.Logf("%d seeds: %+v", seeds, total)
 	if total.Pauses < 5*seeds || total.Elections < 5*seeds || total.LeasesRenewed < 20*seeds || total.LeasesExpired < 10*seeds {
 		t.Errorf("a run with little in it: %+v", total)
-	}
-}
-
-// requireEnough fails if a run was vacuous. The limits are a third to a half of
-// what is usual.
-func (r *Report) requireEnough(t *testing.T, seeds int) {
-	for _, c := range []struct {
-		what    string
-		got     int
-		perSeed float64
-	}{
-		{"acknowledged writes", r.Acknowledged, 1000},
-		{"linearizable reads", r.Reads, 700},
-		{"writes of unknown outcome", r.Unknown, 10},
-		{"elections", r.Elections, 4},
-		{"kills", r.Kills, 5},
-		{"power cuts", r.PowerCuts, 5},
-		{"deaths inside of an operation", r.DeathsInside, 3},
-		{"pauses", r.Pauses, 1},
-		{"broken connections", r.Resets, 15},
-		{"campaigns after one", r.Campaigns, 3},
-		{"snapshot installs", r.Installs, 2},
-		{"log releases", r.Releases, 50},
-		{"leases granted", r.LeasesGranted, 10},
-		{"renewals of leases", r.LeasesRenewed, 15},
-		{"leases that expired", r.LeasesExpired, 10},
-		{"recorded times of leases withdrawn", r.LeaseRecordsWithdrawn, 1},
-		{"events of watches", r.WatchEvents, 3000},
-		{"batches that watchers read from the history", r.WatchSkips, 200},
-		{"removed directories", r.Removals, 0.1},
-		{"refused second lives", r.Refusals, 0.1},
-	} {
-		if float64(c.got) < c.perSeed*float64(seeds) {
-			t.Errorf("%d %s in %d seeds: the runs do not test enough", c.got, c.what, seeds)
-		}
 	}
 }
 
