@@ -20,6 +20,8 @@ var (
 	ErrRemoved = errors.New("the member has been permanently removed from the cluster")
 	// ErrOldDirectory: the data directory was put back to how it once was.
 	ErrOldDirectory = errors.New("the data directory is older than one that this member has run on before")
+	// ErrOldVersion: the cluster is at a version that this program does not know.
+	ErrOldVersion = errors.New("this program is too old for the cluster")
 )
 
 // admission is how a member belongs to its cluster.
@@ -82,13 +84,14 @@ func (a *admission) identity(name string) identity.Identity {
 	return id
 }
 
-// members are those of the replicated table or, before there is one, those that
-// this member was introduced to.
+// members are those of the replicated table and those that were met without being
+// in it yet; before there is one, those that this member was introduced to.
 func (s *Server) members() []statemachine.Member {
+	met := s.met.Load()
 	if s.rooms.machine.Initialized() {
-		return s.rooms.machine.Members()
+		return withStrangers(s.rooms.machine.Members(), s.rooms.machine.RemovedMembers(), met)
 	}
-	if met := s.met.Load(); met != nil {
+	if met != nil {
 		return *met
 	}
 	return s.admission.introduced

@@ -105,6 +105,8 @@ func (b backend) MemberStatus() *kvpb.StatusResponse {
 		DbSizeBytes: b.s.sizeBytes(),
 		Version:     Version,
 		Snapshots:   b.s.snapshotTransfers(),
+
+		ClusterVersion: uint32(b.s.rooms.machine.ClusterVersion()),
 	}
 	for _, m := range b.s.rooms.machine.Members() {
 		resp.Members = append(resp.Members, &kvpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.IsLearner})

@@ -87,6 +87,9 @@ func (b backend) Join(ctx context.Context, r *kvpb.JoinRequest) error {
 	if slices.Contains(b.s.rooms.machine.RemovedMembers(), r.GetMemberId()) {
 		return status.Errorf(codes.FailedPrecondition, "raftkv: %v (%x)", ErrRemoved, r.GetMemberId())
 	}
+	if err := newEnough(b.s.rooms.machine.ClusterVersion(), statemachine.Version(r.GetNewestVersion())); err != nil {
+		return status.Errorf(codes.FailedPrecondition, "raftkv: %v", err)
+	}
 	known, err := knownAs(b.s.rooms.machine.Members(), r.GetMemberId(), r.GetName(), r.GetPeerUrls())
 	if known || err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"raftkv/server/identity"
+	"raftkv/statemachine"
 )
 
 // Member is one entry of the initial cluster.
@@ -117,6 +118,10 @@ type Config struct {
 
 	Logger   *zap.Logger
 	Registry *prometheus.Registry
+	// newest is the newest cluster version that this program knows, if a test says
+	// that it is another one than it is.
+	newest statemachine.Version
+
 	// OnEvent receives the events of the node's life with members resolved to
 	// names. It is called in order and must not block for long.
 	OnEvent func(Event)

@@ -27,6 +27,9 @@ func (c *Config) findOwnID(ctx context.Context, kept identity.Identity, found bo
 	if err != nil {
 		return admission{}, err
 	}
+	if err := newEnough(statemachine.Version(live.GetClusterVersion()), c.newestVersion()); err != nil {
+		return admission{}, err
+	}
 	if len(live.GetMembers()) != len(c.InitialCluster) {
 		return admission{}, fmt.Errorf("error validating peerURLs: member count is unequal: the cluster has %d members, --initial-cluster names %d", len(live.GetMembers()), len(c.InitialCluster))
 	}

@@ -17,7 +17,8 @@ import (
 // introducePause is the time between two questions who the members are.
 const introducePause = time.Second
 
-// introduced are the members that one without a state has come to know.
+// introduced are members that this one has come to know from others, instead of
+// from its own state.
 type introduced []statemachine.Member
 
 // stayIntroduced keeps asking who the members are, as long as this member has no
@@ -75,13 +76,66 @@ func (c *Config) askCluster(ctx context.Context, peerURL string) (*peerpb.Cluste
 	return peer.AskCluster(ctx, address, secured)
 }
 
+// meetStranger gets to know somebody of this cluster whom the table does not have.
+// A member that was away for long may know nobody who is still there: those who
+// are have to be believed then, or it would never hear of anything again. Whoever
+// was removed is not, and raft takes nothing from a stranger that it would not
+// take from a member.
+func (s *Server) meetStranger(c peer.Caller) {
+	if !s.rooms.machine.Initialized() || !s.meeting.CompareAndSwap(false, true) {
+		return // stayIntroduced asks; or this is under way
+	}
+	s.background.Go(func() {
+		defer s.meeting.Store(false)
+		for _, u := range c.PeerURLs {
+			live, err := s.cfg.askCluster(s.ctx, u)
+			switch {
+			case err != nil:
+				s.cfg.Logger.Debug("a stranger does not tell who the members are", zap.Error(err))
+				continue
+			case live.GetClusterId() != s.clusterID || live.GetMemberId() != c.ID:
+				continue
+			}
+			var known introduced
+			if met := s.met.Load(); met != nil {
+				known = *met
+			}
+			met := union(known, live.GetMembers())
+			s.met.Store(&met)
+			s.cfg.Logger.Info("met a member that was added while this one was away", zap.String("member", fmt.Sprintf("%x", c.ID)), zap.String("url", u))
+			s.membersChanged()
+			break
+		}
+		_ = pause(s.ctx, introducePause) // then it asks again, or stops
+	})
+}
+
+// withStrangers returns the members of the table and, behind them, those met that
+// it neither has nor has had.
+func withStrangers(members []statemachine.Member, removed []uint64, met *introduced) []statemachine.Member {
+	if met == nil {
+		return members
+	}
+	all := slices.Clone(members)
+	for _, m := range *met {
+		if !containsMember(members, m.ID) && !slices.Contains(removed, m.ID) {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
 // union returns the members known, with those that are new behind them.
 func union(known []statemachine.Member, live []*peerpb.ClusterMember) introduced {
 	all := slices.Clone(known)
 	for _, m := range live {
-		if !slices.ContainsFunc(known, func(k statemachine.Member) bool { return k.ID == m.GetId() }) {
+		if !containsMember(known, m.GetId()) {
 			all = append(all, statemachine.Member{ID: m.GetId(), Name: m.GetName(), PeerURLs: m.GetPeerUrls(), ClientURLs: m.GetClientUrls(), IsLearner: m.GetLearner()})
 		}
 	}
 	return all
+}
+
+func containsMember(members []statemachine.Member, id uint64) bool {
+	return slices.ContainsFunc(members, func(m statemachine.Member) bool { return m.ID == id })
 }

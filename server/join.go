@@ -42,6 +42,9 @@ func (c *Config) findCluster(ctx context.Context, kept identity.Identity, found 
 	if err != nil {
 		return admission{}, fmt.Errorf("--join: %s cannot be asked about its cluster: %w", c.Join, err)
 	}
+	if err := newEnough(statemachine.Version(st.GetClusterVersion()), c.newestVersion()); err != nil {
+		return admission{}, fmt.Errorf("--join: %w", err)
+	}
 	a := admission{owner: owner{st.GetClusterId(), rand.Uint64()}, joined: true, through: []string{c.Join}}
 	if found {
 		a.memberID = kept.MemberID
@@ -170,6 +173,7 @@ func (s *Server) askToJoin(ctx context.Context, endpoint string) error {
 		}
 		_, err := native.Join(ctx, &kvpb.JoinRequest{
 			ClusterId: s.clusterID, MemberId: s.memberID, Name: s.cfg.Name, PeerUrls: s.cfg.ownPeerURLs(),
+			NewestVersion: uint32(s.cfg.newestVersion()),
 		})
 		return err
 	})

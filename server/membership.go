@@ -22,11 +22,11 @@ type membership struct{ s *Server }
 // published there. Until a member has published, the directory counts with
 // which we met it first; that may be an impostor's, started by mistake, which
 // is why the table has the last word.
-func (m membership) Check(member, incarnation, boot uint64) error {
-	if err := m.checkIncarnation(member, incarnation); err != nil {
+func (m membership) Check(c peer.Caller) error {
+	if err := m.checkIncarnation(c); err != nil {
 		return err
 	}
-	err := m.s.rooms.ledger.MeetBoot(member, boot)
+	err := m.s.rooms.ledger.MeetBoot(c.ID, c.Boot)
 	switch {
 	case errors.Is(err, identity.ErrOldDirectory):
 		return fmt.Errorf("%w (%w)", peer.ErrOldDirectory, err)
@@ -36,21 +36,26 @@ func (m membership) Check(member, incarnation, boot uint64) error {
 	return err
 }
 
-func (m membership) checkIncarnation(member, incarnation uint64) error {
-	if slices.Contains(m.s.rooms.machine.RemovedMembers(), member) {
+func (m membership) checkIncarnation(c peer.Caller) error {
+	if slices.Contains(m.s.rooms.machine.RemovedMembers(), c.ID) {
 		return peer.ErrRemovedMember
 	}
 	members := m.s.members()
-	i := slices.IndexFunc(members, func(k statemachine.Member) bool { return k.ID == member })
-	switch {
-	case i < 0:
+	i := slices.IndexFunc(members, func(k statemachine.Member) bool { return k.ID == c.ID })
+	if i < 0 {
+		m.s.meetStranger(c)
 		return peer.ErrUnknownMember
-	case members[i].Incarnation == incarnation:
+	}
+	if err := m.s.checkVersion(c); err != nil {
+		return err
+	}
+	switch {
+	case members[i].Incarnation == c.Incarnation:
 		return nil
 	case members[i].Incarnation != 0:
 		return peer.ErrOtherIncarnation
 	}
-	err := m.s.rooms.ledger.Meet(member, incarnation)
+	err := m.s.rooms.ledger.Meet(c.ID, c.Incarnation)
 	switch {
 	case errors.Is(err, identity.ErrBootstrapped):
 		return peer.ErrOtherIncarnation
@@ -62,8 +67,8 @@ func (m membership) checkIncarnation(member, incarnation uint64) error {
 }
 
 // Confirm answers a member with a new directory.
-func (m membership) Confirm(member, incarnation uint64) (bool, error) {
-	err := m.checkIncarnation(member, incarnation)
+func (m membership) Confirm(c peer.Caller) (bool, error) {
+	err := m.checkIncarnation(c)
 	if errors.Is(err, peer.ErrOtherIncarnation) {
 		return false, nil
 	}
@@ -163,6 +168,8 @@ func (s *Server) rejected(r *peer.Refused) {
 		s.fail(s.bootstrapped(s.nameOf(r.Peer)))
 	case peer.ReasonRemoved:
 		s.fail(s.removedError())
+	case peer.ReasonVersion:
+		s.fail(fmt.Errorf("%w: %s", ErrOldVersion, r.Text))
 	case peer.ReasonOldDirectory:
 		s.fail(fmt.Errorf("%w: %s", ErrOldDirectory, r.Text))
 	}

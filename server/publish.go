@@ -20,7 +20,7 @@ const publishPause = 500 * time.Millisecond
 // the members table has them already. It tries until it succeeds, the member
 // stops, or the cluster turns out to know it with another data directory.
 func (s *Server) publish() {
-	s.background.Go(s.publishClusterVersion)
+	s.background.Go(s.keepClusterVersion)
 	for !s.published() {
 		err := s.publishOnce()
 		if errors.Is(err, statemachine.ErrOtherIncarnation) {
@@ -55,4 +55,14 @@ func (s *Server) publishOnce() error {
 	defer cancel()
 	_, _, err = s.node.Load().Propose(ctx, envelope.EncodeCommand(envelope.Command{Kind: envelope.KindPublishMember, Body: body}))
 	return err
+}
+
+// peerURLs are where the others dial this member.
+func (s *Server) peerURLs() []string {
+	for _, m := range s.rooms.machine.Members() {
+		if m.ID == s.memberID {
+			return m.PeerURLs
+		}
+	}
+	return s.cfg.ownPeerURLs()
 }

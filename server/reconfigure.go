@@ -236,7 +236,9 @@ func (r reconfiguration) Cluster() (*peerpb.ClusterResponse, error) {
 	if !r.s.rooms.machine.Initialized() {
 		return nil, errors.New("this member is itself still joining")
 	}
-	resp := &peerpb.ClusterResponse{ClusterId: r.s.clusterID, MemberId: r.s.memberID}
+	resp := &peerpb.ClusterResponse{
+		ClusterId: r.s.clusterID, MemberId: r.s.memberID, ClusterVersion: uint32(r.s.rooms.machine.ClusterVersion()),
+	}
 	for _, m := range r.s.rooms.machine.Members() {
 		resp.Members = append(resp.Members, &peerpb.ClusterMember{
 			Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.IsLearner,

@@ -48,6 +48,8 @@ type Server struct {
 	reconciling sync.Mutex // one at a time; see reconcile
 	admission   admission
 	met         atomic.Pointer[introduced]
+	meeting     atomic.Bool // a stranger is asked who the members are
+	versions    versions
 	table       *rpcerr.Table
 	links       links
 	changing    chan struct{} // holds one: changes of the members wait for each other
@@ -115,6 +117,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	}
 	s.transport, err = peer.New(peer.Options{
 		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation, Boot: s.rooms.boot,
+		NewestVersion: uint32(s.cfg.newestVersion()), PeerURLs: s.peerURLs,
 		Membership: membership{s}, Reconfiguration: reconfiguration{s}, Snapshots: s.rooms.snaps, Leases: s.leasing,
 		Hooks:             peer.Hooks{PeerUp: s.peerUp, PeerDown: s.peerDown, Rejected: s.rejected, Snapshot: func(p peer.SnapshotProgress) { s.snapshots.progressed(s, p) }},
 		SnapshotRateBytes: s.cfg.SnapshotRateBytes, Damaged: func(err error) bool { return errors.Is(err, snap.ErrCorrupt) },

@@ -8,16 +8,29 @@ import (
 )
 
 // Versions of the protocol this binary speaks. Since 2 the receiver of a snapshot
-// asks for what it lacks.
+// asks for what it lacks. Fields that a receiver can do without come and go within
+// a version: absent means that the sender does not say.
 const (
 	protocolNewest = 2
 	protocolOldest = 2
 )
 
 func (t *Transport) hello(to uint64, lane peerpb.Lane) *peerpb.Hello {
-	return &peerpb.Hello{
+	h := &peerpb.Hello{
 		Protocol: protocolNewest, OldestProtocol: protocolOldest,
 		ClusterId: t.opts.ClusterID, From: t.opts.MemberID, To: to, Incarnation: t.opts.Incarnation, Boot: t.opts.Boot, Lane: lane,
+		NewestVersion: t.opts.NewestVersion,
+	}
+	if t.opts.PeerURLs != nil {
+		h.PeerUrls = t.opts.PeerURLs()
+	}
+	return h
+}
+
+func callerOf(h *peerpb.Hello) Caller {
+	return Caller{
+		ID: h.GetFrom(), Incarnation: h.GetIncarnation(), Boot: h.GetBoot(),
+		NewestVersion: h.GetNewestVersion(), PeerURLs: h.GetPeerUrls(),
 	}
 }
 
@@ -26,7 +39,7 @@ func (t *Transport) checkHello(h *peerpb.Hello) *Refused {
 	if refused := t.checkIdentity(h); refused != nil {
 		return refused
 	}
-	if err := t.opts.Membership.Check(h.GetFrom(), h.GetIncarnation(), h.GetBoot()); err != nil {
+	if err := t.opts.Membership.Check(callerOf(h)); err != nil {
 		return refuse(h, reasonOf(err), "member %x: %v", h.GetFrom(), err)
 	}
 	return nil
@@ -65,6 +78,8 @@ func reasonOf(err error) Reason {
 		return ReasonIncarnation
 	case errors.Is(err, ErrOldDirectory):
 		return ReasonOldDirectory
+	case errors.Is(err, ErrOldVersion):
+		return ReasonVersion
 	}
 	return ReasonUnavailable
 }

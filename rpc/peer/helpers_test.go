@@ -101,13 +101,13 @@ type roster struct {
 	check func(member, incarnation uint64) error
 }
 
-func (r *roster) Check(member, incarnation, _ uint64) error {
+func (r *roster) Check(c Caller) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.check == nil {
 		return nil
 	}
-	return r.check(member, incarnation)
+	return r.check(c.ID, c.Incarnation)
 }
 
 func (r *roster) set(check func(member, incarnation uint64) error) {
@@ -116,8 +116,8 @@ func (r *roster) set(check func(member, incarnation uint64) error) {
 	r.check = check
 }
 
-func (r *roster) Confirm(member, incarnation uint64) (bool, error) {
-	err := r.Check(member, incarnation, 0)
+func (r *roster) Confirm(c Caller) (bool, error) {
+	err := r.Check(c)
 	if errors.Is(err, ErrOtherIncarnation) {
 		return false, nil
 	}

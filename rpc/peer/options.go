@@ -27,18 +27,31 @@ type Handler interface {
 	Holders(ctx context.Context, index uint64) (have, total int, err error)
 }
 
+// Caller is what a member says of itself before it is believed.
+type Caller struct {
+	ID uint64
+	// Incarnation names its data directory; Boot counts the starts of that, 0:
+	// unknown.
+	Incarnation, Boot uint64
+	// NewestVersion is the newest cluster version that its program knows, 0:
+	// unknown.
+	NewestVersion uint32
+	// PeerURLs are where it is dialled; none: unknown.
+	PeerURLs []string
+}
+
 // Membership decides who may talk. Calls may run at once.
 type Membership interface {
-	// Check returns nil if the member belongs to the cluster and its data
-	// directory is the one it always had, not put back to how it once was: boot
-	// counts its starts, 0 is unknown. Else it is an error that wraps
-	// ErrUnknownMember, ErrRemovedMember, ErrOtherIncarnation or
-	// ErrOldDirectory. Any other error means that it cannot tell now.
-	Check(member, incarnation, boot uint64) error
+	// Check returns nil if the member belongs to the cluster, its data directory
+	// is the one it always had, not put back to how it once was, and its program
+	// knows the cluster's version. Else it is an error that wraps
+	// ErrUnknownMember, ErrRemovedMember, ErrOtherIncarnation, ErrOldDirectory or
+	// ErrOldVersion. Any other error means that it cannot tell now.
+	Check(c Caller) error
 	// Confirm answers a member that asks whether it is new: true if its data
 	// directory is the first or only one that was ever seen for it, false if
 	// the member is known as started with another. Errors as of Check.
-	Confirm(member, incarnation uint64) (bool, error)
+	Confirm(c Caller) (bool, error)
 }
 
 // Snapshots opens our own snapshots for others, and stages theirs.
@@ -66,7 +79,8 @@ type Hooks struct {
 	// updated, nor by Close.
 	PeerDown func(id uint64, reset bool)
 	// Rejected means that a member refused us for a reason that will not go
-	// away: we were removed, or run on another data directory than before.
+	// away: we were removed, run on another data directory than before, or are
+	// too old for the cluster.
 	Rejected func(r *Refused)
 	// Snapshot tells how a transfer proceeds, at either end.
 	Snapshot func(p SnapshotProgress)
@@ -78,7 +92,11 @@ type Options struct {
 	MemberID    uint64
 	Incarnation uint64
 	// Boot is the number of this start of the data directory.
-	Boot       uint64
+	Boot uint64
+	// NewestVersion is the newest cluster version that this program knows.
+	NewestVersion uint32
+	// PeerURLs are where this member is dialled; nil: it tells nobody.
+	PeerURLs   func() []string
 	Membership Membership
 	// Reconfiguration may be nil: then nobody is answered.
 	Reconfiguration Reconfiguration

@@ -32,7 +32,7 @@ func (s *service) Confirm(_ context.Context, request *peerpb.ConfirmRequest) (*p
 	refused, confirmed := t.checkIdentity(hello), false
 	if refused == nil {
 		var err error
-		if confirmed, err = t.opts.Membership.Confirm(hello.GetFrom(), hello.GetIncarnation()); err != nil {
+		if confirmed, err = t.opts.Membership.Confirm(callerOf(hello)); err != nil {
 			refused = refuse(hello, reasonOf(err), "member %x: %v", hello.GetFrom(), err)
 		}
 	}

@@ -14,6 +14,7 @@ var (
 	ErrUnknownMember    = errors.New("not a member of this cluster")
 	ErrRemovedMember    = errors.New("the member was removed from the cluster")
 	ErrOtherIncarnation = errors.New("the member has already been bootstrapped with another data directory; remove it and add it again")
+	ErrOldVersion       = errors.New("the member's program is too old for this cluster; start it with a newer one")
 	ErrOldDirectory     = errors.New("the member's data directory is older than one it has run on; a copy was put back? Remove the member and add it again")
 )
 
@@ -36,6 +37,7 @@ const (
 	ReasonIncarnation   = Reason(peerpb.Reason_REASON_INCARNATION)
 	ReasonUnavailable   = Reason(peerpb.Reason_REASON_UNAVAILABLE)
 	ReasonOldDirectory  = Reason(peerpb.Reason_REASON_OLD_DIRECTORY)
+	ReasonVersion       = Reason(peerpb.Reason_REASON_VERSION)
 )
 
 // String returns the reason's name.
@@ -57,6 +59,8 @@ func (r Reason) String() string {
 		return "unavailable"
 	case ReasonOldDirectory:
 		return "old directory"
+	case ReasonVersion:
+		return "version"
 	}
 	return fmt.Sprintf("reason %d", int32(r))
 }
@@ -79,7 +83,11 @@ func (r *Refused) Error() string {
 
 // final reports whether the refusal ends our life in the cluster.
 func (r *Refused) final() bool {
-	return r.ByPeer && (r.Reason == ReasonRemoved || r.Reason == ReasonIncarnation || r.Reason == ReasonOldDirectory)
+	switch r.Reason {
+	case ReasonRemoved, ReasonIncarnation, ReasonOldDirectory, ReasonVersion:
+		return r.ByPeer
+	}
+	return false
 }
 
 // refusalsMax bounds what strangers can make us remember; beyond it refusals

@@ -633,9 +633,12 @@ type StatusResponse struct {
 	Version      string    `protobuf:"bytes,13,opt,name=version,proto3" json:"version,omitempty"`
 	Members      []*Member `protobuf:"bytes,14,rep,name=members,proto3" json:"members,omitempty"`
 	// Snapshots on their way from or to this member now.
-	Snapshots     []*SnapshotTransfer `protobuf:"bytes,15,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Snapshots []*SnapshotTransfer `protobuf:"bytes,15,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	// Version of the cluster, major<<16 | minor<<8 | patch, which gates new commands
+	// and formats; 0: it has none yet.
+	ClusterVersion uint32 `protobuf:"varint,16,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
@@ -771,6 +774,13 @@ func (x *StatusResponse) GetSnapshots() []*SnapshotTransfer {
 		return x.Snapshots
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetClusterVersion() uint32 {
+	if x != nil {
+		return x.ClusterVersion
+	}
+	return 0
 }
 
 // SnapshotTransfer is a snapshot on its way between two members.
@@ -960,9 +970,11 @@ type JoinRequest struct {
 	// Cluster that the node's data directory belongs to.
 	ClusterId uint64 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// Chosen by the node, at random, once in the life of its data directory.
-	MemberId      uint64   `protobuf:"varint,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
-	Name          string   `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	PeerUrls      []string `protobuf:"bytes,4,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	MemberId uint64   `protobuf:"varint,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	Name     string   `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
+	PeerUrls []string `protobuf:"bytes,4,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	// Newest cluster version that the node's program knows; 0: it does not say.
+	NewestVersion uint32 `protobuf:"varint,5,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1023,6 +1035,13 @@ func (x *JoinRequest) GetPeerUrls() []string {
 		return x.PeerUrls
 	}
 	return nil
+}
+
+func (x *JoinRequest) GetNewestVersion() uint32 {
+	if x != nil {
+		return x.NewestVersion
+	}
+	return 0
 }
 
 type JoinResponse struct {
@@ -1206,7 +1225,7 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\fbefore_bytes\x18\x03 \x01(\x03R\vbeforeBytes\x12\x1b\n" +
 	"\tnow_bytes\x18\x04 \x01(\x03R\bnowBytes\x12\x12\n" +
 	"\x04done\x18\x05 \x01(\bR\x04done\"\x0f\n" +
-	"\rStatusRequest\"\xcd\x04\n" +
+	"\rStatusRequest\"\xf6\x04\n" +
 	"\x0eStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
@@ -1226,7 +1245,8 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\rdb_size_bytes\x18\f \x01(\x03R\vdbSizeBytes\x12\x18\n" +
 	"\aversion\x18\r \x01(\tR\aversion\x12+\n" +
 	"\amembers\x18\x0e \x03(\v2\x11.raftkv.v1.MemberR\amembers\x129\n" +
-	"\tsnapshots\x18\x0f \x03(\v2\x1b.raftkv.v1.SnapshotTransferR\tsnapshots\"<\n" +
+	"\tsnapshots\x18\x0f \x03(\v2\x1b.raftkv.v1.SnapshotTransferR\tsnapshots\x12'\n" +
+	"\x0fcluster_version\x18\x10 \x01(\rR\x0eclusterVersion\"<\n" +
 	"\x04Role\x12\f\n" +
 	"\bFOLLOWER\x10\x00\x12\r\n" +
 	"\tCANDIDATE\x10\x01\x12\n" +
@@ -1251,13 +1271,14 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\tpeer_urls\x18\x03 \x03(\tR\bpeerUrls\x12\x1f\n" +
 	"\vclient_urls\x18\x04 \x03(\tR\n" +
 	"clientUrls\x12\x18\n" +
-	"\alearner\x18\x05 \x01(\bR\alearner\"z\n" +
+	"\alearner\x18\x05 \x01(\bR\alearner\"\xa1\x01\n" +
 	"\vJoinRequest\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\x04R\bmemberId\x12\x12\n" +
 	"\x04name\x18\x03 \x01(\tR\x04name\x12\x1b\n" +
-	"\tpeer_urls\x18\x04 \x03(\tR\bpeerUrls\";\n" +
+	"\tpeer_urls\x18\x04 \x03(\tR\bpeerUrls\x12%\n" +
+	"\x0enewest_version\x18\x05 \x01(\rR\rnewestVersion\";\n" +
 	"\fJoinResponse\x12+\n" +
 	"\amembers\x18\x01 \x03(\v2\x11.raftkv.v1.MemberR\amembers\"H\n" +
 	"\x13RemoveMemberRequest\x12\x1b\n" +

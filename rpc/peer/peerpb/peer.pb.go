@@ -97,6 +97,8 @@ const (
 	Reason_REASON_UNAVAILABLE Reason = 7
 	// The member's data directory is older than one it has run on before.
 	Reason_REASON_OLD_DIRECTORY Reason = 8
+	// The cluster is at a version that the member's program does not know.
+	Reason_REASON_VERSION Reason = 9
 )
 
 // Enum value maps for Reason.
@@ -111,6 +113,7 @@ var (
 		6: "REASON_INCARNATION",
 		7: "REASON_UNAVAILABLE",
 		8: "REASON_OLD_DIRECTORY",
+		9: "REASON_VERSION",
 	}
 	Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":    0,
@@ -122,6 +125,7 @@ var (
 		"REASON_INCARNATION":    6,
 		"REASON_UNAVAILABLE":    7,
 		"REASON_OLD_DIRECTORY":  8,
+		"REASON_VERSION":        9,
 	}
 )
 
@@ -276,7 +280,13 @@ type Hello struct {
 	Lane        Lane   `protobuf:"varint,7,opt,name=lane,proto3,enum=raftkv.peer.v1.Lane" json:"lane,omitempty"`
 	// Number of this start of the speaker's data directory; it only rises. 0: the
 	// speaker does not say.
-	Boot          uint64 `protobuf:"varint,8,opt,name=boot,proto3" json:"boot,omitempty"`
+	Boot uint64 `protobuf:"varint,8,opt,name=boot,proto3" json:"boot,omitempty"`
+	// Where the speaker is dialled, for a receiver whose table of members is older
+	// than the speaker's addition.
+	PeerUrls []string `protobuf:"bytes,9,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	// Newest cluster version that the speaker's program knows; 0: the speaker does
+	// not say.
+	NewestVersion uint32 `protobuf:"varint,10,opt,name=newest_version,json=newestVersion,proto3" json:"newest_version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -363,6 +373,20 @@ func (x *Hello) GetLane() Lane {
 func (x *Hello) GetBoot() uint64 {
 	if x != nil {
 		return x.Boot
+	}
+	return 0
+}
+
+func (x *Hello) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+func (x *Hello) GetNewestVersion() uint32 {
+	if x != nil {
+		return x.NewestVersion
 	}
 	return 0
 }
@@ -1477,10 +1501,12 @@ type ClusterResponse struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	ClusterId uint64                 `protobuf:"fixed64,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	// The member that answers.
-	MemberId      uint64           `protobuf:"fixed64,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
-	Members       []*ClusterMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MemberId uint64           `protobuf:"fixed64,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	Members  []*ClusterMember `protobuf:"bytes,3,rep,name=members,proto3" json:"members,omitempty"`
+	// Version of the cluster; 0: it has none yet.
+	ClusterVersion uint32 `protobuf:"varint,4,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ClusterResponse) Reset() {
@@ -1532,6 +1558,13 @@ func (x *ClusterResponse) GetMembers() []*ClusterMember {
 		return x.Members
 	}
 	return nil
+}
+
+func (x *ClusterResponse) GetClusterVersion() uint32 {
+	if x != nil {
+		return x.ClusterVersion
+	}
+	return 0
 }
 
 type ClusterMember struct {
@@ -1791,7 +1824,7 @@ var File_rpc_peer_peerpb_peer_proto protoreflect.FileDescriptor
 const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
 	"\x1arpc/peer/peerpb/peer.proto\x12\x0eraftkv.peer.v1\x1a\n" +
-	"raft.proto\"\xef\x01\n" +
+	"raft.proto\"\xb3\x02\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x12'\n" +
 	"\x0foldest_protocol\x18\x02 \x01(\rR\x0eoldestProtocol\x12\x1d\n" +
@@ -1801,7 +1834,10 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x02to\x18\x05 \x01(\x06R\x02to\x12 \n" +
 	"\vincarnation\x18\x06 \x01(\x06R\vincarnation\x12(\n" +
 	"\x04lane\x18\a \x01(\x0e2\x14.raftkv.peer.v1.LaneR\x04lane\x12\x12\n" +
-	"\x04boot\x18\b \x01(\x04R\x04boot\"M\n" +
+	"\x04boot\x18\b \x01(\x04R\x04boot\x12\x1b\n" +
+	"\tpeer_urls\x18\t \x03(\tR\bpeerUrls\x12%\n" +
+	"\x0enewest_version\x18\n" +
+	" \x01(\rR\rnewestVersion\"M\n" +
 	"\aRefusal\x12.\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x16.raftkv.peer.v1.ReasonR\x06reason\x12\x12\n" +
 	"\x04text\x18\x02 \x01(\tR\x04text\"v\n" +
@@ -1871,12 +1907,13 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04code\x18\x03 \x01(\rR\x04code\x12\x12\n" +
 	"\x04text\x18\x04 \x01(\tR\x04text\"\x10\n" +
-	"\x0eClusterRequest\"\x86\x01\n" +
+	"\x0eClusterRequest\"\xaf\x01\n" +
 	"\x0fClusterResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\x06R\tclusterId\x12\x1b\n" +
 	"\tmember_id\x18\x02 \x01(\x06R\bmemberId\x127\n" +
-	"\amembers\x18\x03 \x03(\v2\x1d.raftkv.peer.v1.ClusterMemberR\amembers\"\x8b\x01\n" +
+	"\amembers\x18\x03 \x03(\v2\x1d.raftkv.peer.v1.ClusterMemberR\amembers\x12'\n" +
+	"\x0fcluster_version\x18\x04 \x01(\rR\x0eclusterVersion\"\x8b\x01\n" +
 	"\rClusterMember\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1b\n" +
@@ -1904,7 +1941,7 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLANE_URGENT\x10\x01\x12\r\n" +
-	"\tLANE_BULK\x10\x02*\xd7\x01\n" +
+	"\tLANE_BULK\x10\x02*\xeb\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_PROTOCOL\x10\x01\x12\x12\n" +
@@ -1914,7 +1951,8 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x0eREASON_REMOVED\x10\x05\x12\x16\n" +
 	"\x12REASON_INCARNATION\x10\x06\x12\x16\n" +
 	"\x12REASON_UNAVAILABLE\x10\a\x12\x18\n" +
-	"\x14REASON_OLD_DIRECTORY\x10\b2\x88\x04\n" +
+	"\x14REASON_OLD_DIRECTORY\x10\b\x12\x12\n" +
+	"\x0eREASON_VERSION\x10\t2\x88\x04\n" +
 	"\x04Peer\x12<\n" +
 	"\aConnect\x12\x15.raftkv.peer.v1.Frame\x1a\x16.raftkv.peer.v1.Answer(\x010\x01\x12L\n" +
 	"\bSnapshot\x12\x1c.raftkv.peer.v1.SnapshotPart\x1a\x1e.raftkv.peer.v1.SnapshotAnswer(\x010\x01\x12J\n" +

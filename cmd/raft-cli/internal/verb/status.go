@@ -43,20 +43,22 @@ func (s *Session) status(ctx context.Context, c *client.Client) error {
 // memberJSON is one member in the JSON of status. Ids are hexadecimal text:
 // readers of JSON round numbers of 64 bits.
 type memberJSON struct {
-	ID           string   `json:"id"`
-	Name         string   `json:"name"`
-	Role         string   `json:"role"`
-	Leader       bool     `json:"leader"`
-	Term         uint64   `json:"term,omitempty"`
-	FirstIndex   uint64   `json:"first_index,omitempty"`
-	LogEntries   uint64   `json:"log_entries"`
-	CommitIndex  uint64   `json:"commit_index"`
-	AppliedIndex uint64   `json:"applied_index"`
-	Revision     int64    `json:"revision,omitempty"`
-	DBSizeBytes  int64    `json:"db_size_bytes,omitempty"`
-	Version      string   `json:"version,omitempty"`
-	ClientURLs   []string `json:"client_urls,omitempty"`
-	Error        string   `json:"error,omitempty"`
+	ID           string `json:"id"`
+	Name         string `json:"name"`
+	Role         string `json:"role"`
+	Leader       bool   `json:"leader"`
+	Term         uint64 `json:"term,omitempty"`
+	FirstIndex   uint64 `json:"first_index,omitempty"`
+	LogEntries   uint64 `json:"log_entries"`
+	CommitIndex  uint64 `json:"commit_index"`
+	AppliedIndex uint64 `json:"applied_index"`
+	Revision     int64  `json:"revision,omitempty"`
+	DBSizeBytes  int64  `json:"db_size_bytes,omitempty"`
+	Version      string `json:"version,omitempty"`
+	// ClusterVersion gates what older programs do not know.
+	ClusterVersion string   `json:"cluster_version,omitempty"`
+	ClientURLs     []string `json:"client_urls,omitempty"`
+	Error          string   `json:"error,omitempty"`
 
 	Snapshots []transferJSON `json:"snapshots,omitempty"`
 }
@@ -132,6 +134,9 @@ func memberToJSON(m client.MemberStatus, leader *kvpb.StatusResponse) memberJSON
 	j.Revision = m.Status.GetRevision()
 	j.DBSizeBytes = m.Status.GetDbSizeBytes()
 	j.Version = m.Status.GetVersion()
+	if v := m.Status.GetClusterVersion(); v != 0 {
+		j.ClusterVersion = fmt.Sprintf("%d.%d.%d", v>>16, v>>8&0xff, v&0xff)
+	}
 	j.Snapshots = transfersToJSON(m.Status)
 	return j
 }
