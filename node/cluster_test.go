@@ -176,7 +176,9 @@ type member struct {
 	state *countState
 	// campaign is the pause that the core asked for last; 0 after it was used.
 	campaign time.Duration
-	stuck    []Write
+	// flushedEnough is that of the flush asked for last.
+	flushedEnough uint64
+	stuck         []Write
 
 	unapplied []Apply
 }
@@ -253,6 +255,9 @@ func (c *cluster) round(id uint64) (busy bool) {
 	}
 	if out.CampaignAfter > 0 {
 		m.campaign = out.CampaignAfter
+	}
+	if out.Flush {
+		m.flushedEnough = out.FlushedEnough // tests answer it
 	}
 	if out.CommitsAfter > 0 && !c.hasty {
 		m.core.CommitsDue() // time passes

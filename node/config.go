@@ -60,8 +60,9 @@ type Config struct {
 	// WriteBytesMax bounds the entries handed to the log and not yet durable;
 	// beyond it appends of the leader are dropped and no batch is started.
 	WriteBytesMax int
-	// FlushBytes of log entries after the last flush cause a flush of the
-	// state machine and the release of the log behind it.
+	// FlushBytes of log entries that were not released cause a flush of the
+	// state machine, unless it is durable up to the middle of them, and the
+	// release of the log behind it.
 	FlushBytes int
 	// FlushEntries of the log cause it as well; 0: their number does not matter.
 	FlushEntries int

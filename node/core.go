@@ -57,17 +57,13 @@ type Core struct {
 	postponed  postponed
 	commits    commits
 	writeBytes int // handed to the log and not durable yet
-	unflushed  int // bytes of log entries since the last flush began
-	// unflushedEntries is their number, of those that this process has written.
-	unflushedEntries int
-	flushing         bool
-	heldBytes        int               // of log that releases in a row kept for a follower
-	flushBytes       int               // of log that the last flush made durable in the state
-	heard            map[uint64]uint64 // when this leader last heard of a member, in ticks
-	resendTerm       uint64
-	resendTo         uint64
-	out              Output
-	fatal            error
+	flushes    flushes
+	heldBytes  int               // of log that releases in a row kept for a follower
+	heard      map[uint64]uint64 // when this leader last heard of a member, in ticks
+	resendTerm uint64
+	resendTo   uint64
+	out        Output
+	fatal      error
 }
 
 // NewCore starts a member from what its log and state machine hold.
@@ -91,7 +87,7 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 		return nil, fmt.Errorf("read initial state: %w", err)
 	}
 	c.noteConf(conf)
-	if c.unflushed, err = bytesBeyond(log, cfg.Applied); err != nil {
+	if c.flushes.log.bytes, err = bytesBeyond(log, cfg.Applied); err != nil {
 		return nil, err
 	}
 	if len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == cfg.ID {

@@ -281,7 +281,7 @@ func TestFlushIsAskedForByEntries(t *testing.T) {
 	c.settle()
 	core := c.members[1].core
 	// The harness drops what asks for a flush, and counts none as over.
-	flushing := func() bool { return core.flushing }
+	flushing := func() bool { return core.flushes.underWay }
 	for written := 1; !flushing(); written++ { // the election wrote an entry
 		if written > 3 {
 			t.Fatalf("no flush after %d entries", written)
@@ -289,7 +289,7 @@ func TestFlushIsAskedForByEntries(t *testing.T) {
 		core.Propose([]byte("x"))
 		c.settle()
 	}
-	core.FlushDone(&raftpb.SnapshotMetadata{Index: new(uint64(1)), Term: new(uint64(1))})
+	core.FlushDone(&raftpb.SnapshotMetadata{Index: new(core.applied), Term: new(uint64(1))})
 	for range 2 {
 		core.Propose([]byte("x"))
 		c.settle()
@@ -393,7 +393,7 @@ func TestReleaseWaitsForALiveFollower(t *testing.T) {
 	c.propose(leader, "y")
 	c.settle()
 	applied := core.applied
-	core.flushBytes = core.cfg.FlushBytes
+	core.flushes.asked.bytes = core.cfg.FlushBytes
 	releases := core.cfg.HeldBytesMax / core.cfg.FlushBytes
 	if releases < 2 {
 		t.Fatalf("the log is kept for %d releases", releases)
@@ -419,7 +419,7 @@ func TestReleaseOutlivesTheCheckOfTheQuorum(t *testing.T) {
 	c := newCluster(t, 3, nil)
 	leader := c.elect()
 	core := c.members[leader].core
-	core.flushBytes = 1
+	core.flushes.asked.bytes = 1
 	slow := other(3, leader)
 	c.propose(leader, "x")
 	c.settle()

@@ -151,7 +151,7 @@ func (n *Node) round() {
 	}
 	n.writes.put(out.Writes)
 	if out.Flush {
-		n.workers.Go(n.flush)
+		n.workers.Go(func() { n.flush(out.FlushedEnough) })
 	}
 	if out.CampaignAfter > 0 {
 		time.AfterFunc(out.CampaignAfter, func() { n.call((*Core).CampaignDue) })
@@ -217,14 +217,10 @@ func (n *Node) apply() {
 
 // flush makes the state machine durable so that the log behind it can go. At
 // most one runs at a time: the core asks again only after FlushDone.
-func (n *Node) flush() {
-	if err := n.rooms.State.Flush(); err != nil {
-		n.stop(fmt.Errorf("flush the state machine: %w", err))
-		return
-	}
-	durable, err := n.rooms.State.Durable()
+func (n *Node) flush(enough uint64) {
+	durable, err := Flush(n.rooms.State, enough)
 	if err != nil {
-		n.stop(fmt.Errorf("read the durable applied index: %w", err))
+		n.stop(err)
 		return
 	}
 	n.call(func(c *Core) { c.FlushDone(durable) })

@@ -19,9 +19,8 @@ func (c *Core) Output() Output {
 	c.followLeader()
 	c.countHolders()
 	c.scheduleCommits()
-	if c.flushDue() && !c.flushing {
-		c.flushing, c.flushBytes, c.unflushed, c.unflushedEntries = true, c.unflushed, 0, 0
-		c.out.Flush = true
+	if c.flushDue(c.flushes.log) && !c.flushes.underWay {
+		c.out.Flush, c.out.FlushedEnough = true, c.flushes.begin(c.applied)
 	}
 	out := c.out
 	c.out = Output{}
@@ -134,13 +133,8 @@ func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
 	bytes := w.Bytes()
 	c.disk.handed(bytes)
 	c.writeBytes += bytes
-	c.unflushed += bytes
-	c.unflushedEntries += len(w.Entries)
+	c.countLog(w.Entries, bytes)
 	c.put(w)
-}
-
-func (c *Core) flushDue() bool {
-	return c.unflushed >= c.cfg.FlushBytes || c.cfg.FlushEntries > 0 && c.unflushedEntries >= c.cfg.FlushEntries
 }
 
 // Bytes is the size of the entries.

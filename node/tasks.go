@@ -13,8 +13,10 @@ type Output struct {
 	Forwards []Forward
 	Writes   []Write
 	Applies  []Apply
-	// Flush asks for StateMachine.Flush, answered by FlushDone.
-	Flush bool
+	// Flush asks for StateMachine.Flush, unless FlushedEnough is not 0 and the
+	// state machine is durable up to it already; answered by FlushDone.
+	Flush         bool
+	FlushedEnough uint64
 	// CampaignAfter, if not 0, asks for a call of CampaignDue after that time.
 	CampaignAfter time.Duration
 	// CommitsAfter, if not 0, asks for a call of CommitsDue after that time.

@@ -41,6 +41,14 @@ func planMemory(budgetBytes int64) memoryPlan {
 	}
 }
 
+// spreadMemTable makes a memtable smaller by up to a quarter, depending on the
+// member: of members that apply the same entries not all flush and compact at
+// the same time then, and a majority answers as fast as ever.
+func spreadMemTable(bytes, incarnation uint64) uint64 {
+	const steps = 64
+	return bytes - bytes/4*(incarnation%steps)/steps
+}
+
 // HeapLimitBytes is the limit that a process with this member alone should give
 // to Go's garbage collector (debug.SetMemoryLimit), so that all of its memory
 // stays within the budget. Pebble keeps blocks and memtables outside of Go's

@@ -32,3 +32,18 @@ func TestMemoryPlan(t *testing.T) {
 		}
 	}
 }
+
+func TestMemTablesOfMembersDiffer(t *testing.T) {
+	const bytes = 14 << 20
+	sizes := map[uint64]bool{}
+	for incarnation := range uint64(100) {
+		size := spreadMemTable(bytes, incarnation)
+		if size > bytes || size < bytes/4*3 {
+			t.Fatalf("%d of %d bytes", size, bytes)
+		}
+		sizes[size] = true
+	}
+	if len(sizes) < 50 {
+		t.Errorf("%d sizes for 100 members", len(sizes))
+	}
+}

@@ -59,7 +59,7 @@ func openRooms(cfg *Config, a *admission, fatal func(error), observeFsync func(t
 	plan := planMemory(cfg.MemoryBudgetBytes)
 	r.machine, err = statemachine.Open(statemachine.Options{
 		Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted, Follower: follower, OnLeases: leases,
-		MemTableBytes: plan.memTableBytes, CacheBytes: plan.cacheBytes, HeadsBytes: plan.headsBytes,
+		MemTableBytes: spreadMemTable(plan.memTableBytes, r.incarnation), CacheBytes: plan.cacheBytes, HeadsBytes: plan.headsBytes,
 		ResponseBytesMax: cfg.MaxResponseBytes,
 	})
 	if err != nil {

@@ -23,6 +23,9 @@
 //  3. A failed write or fsync stops the store for good: OnFatal is told once,
 //     and every later call returns the error (invariant 6 of the design).
 //
+// Pebble's flushes and compactions rest between writes while there is time
+// (pacer), so that requests do not wait for a burst of them.
+//
 // # Goroutines and locks
 //
 // The package starts no goroutines. A Handle counts its readers; who lets go

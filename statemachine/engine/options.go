@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -93,6 +94,11 @@ func (s *Store) pebbleOptions(h *Handle) *pebble.Options {
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.backgroundError(h, err) },
 		},
+	}
+	if !s.opts.ManualCompaction {
+		p := newPacer(time.Now, time.Sleep)
+		o.FS = pacedFS{FS: s.opts.FS, pacer: p}
+		o.EventListener.FlushBegin, o.EventListener.WriteStallBegin = p.flushes, p.stalls
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockBytes

@@ -163,7 +163,7 @@ func (p *process) round() {
 	p.startWriting()
 	p.startApplying()
 	if out.Flush {
-		p.flush()
+		p.flush(out.FlushedEnough)
 	}
 	if out.CampaignAfter > 0 {
 		p.s.report.Campaigns++
@@ -272,15 +272,17 @@ func (p *process) executed(done []node.Applied) {
 	p.startApplying()
 }
 
-func (p *process) flush() {
+func (p *process) flush(enough uint64) {
 	p.after(p.some(flushTime), func() {
-		if err := p.mayDieIn(p.state.Flush); err != nil {
-			p.broke("flush", err)
-			return
-		}
-		durable, err := p.durable()
+		var durable *raftpb.SnapshotMetadata
+		err := p.mayDieIn(func() (err error) {
+			if durable, err = node.Flush(p.state, enough); errors.Is(err, statemachine.ErrNotInitialized) {
+				durable, err = nothing(), nil
+			}
+			return err
+		})
 		if err != nil {
-			p.s.fail("member %d: durable applied index: %v", p.host.id, err)
+			p.broke("flush", err)
 			return
 		}
 		if p.host.flushes++; p.host.flushes%flushesPerCompaction == 0 {

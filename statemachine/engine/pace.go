@@ -1,0 +1,96 @@
+package engine
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Pebble's names for what it writes in the background.
+const (
+	writesFlush      vfs.DiskWriteCategory = "pebble-memtable-flush"
+	writesCompaction vfs.DiskWriteCategory = "pebble-compaction"
+)
+
+const (
+	// restMax is how long flushes and compactions rest for each unit of time they
+	// work, while writes come so slowly that a memtable takes calm to fill. The
+	// faster it fills, the less they rest; below hurry they do not.
+	restMax = 2.0
+	calm    = 2 * time.Second
+	hurry   = 500 * time.Millisecond
+	// Work is interrupted as soon as it took restAfter, for restLongest at most.
+	restAfter   = time.Millisecond
+	restLongest = 10 * time.Millisecond
+)
+
+// pacer keeps flushes and compactions from taking a core for themselves. A
+// flush is some 100 ms of work that Pebble does as fast as it can, and a
+// compaction more; on a machine whose cores are busy, everything else waits for
+// them, and the requests that arrive meanwhile make its 99th percentile.
+//
+// It rests between writes of a table, where Pebble holds no lock. When writes
+// have to wait for a flush it lets go at once.
+type pacer struct {
+	now   func() time.Time
+	sleep func(time.Duration)
+
+	flushBegan atomic.Int64  // UnixNano of the last flush
+	rest       atomic.Uint64 // rest for each unit of work, in thousandths
+}
+
+func newPacer(now func() time.Time, sleep func(time.Duration)) *pacer {
+	return &pacer{now: now, sleep: sleep}
+}
+
+// flushes is told when a flush begins: how long the memtable took to fill says
+// how much time there is.
+func (p *pacer) flushes(pebble.FlushInfo) {
+	now := p.now().UnixNano()
+	filled := time.Duration(now - p.flushBegan.Swap(now))
+	share := float64(min(filled, calm)-hurry) / float64(calm-hurry)
+	p.rest.Store(uint64(1000 * restMax * max(0, share)))
+}
+
+// stalls is told that writes wait.
+func (p *pacer) stalls(pebble.WriteStallBeginInfo) { p.rest.Store(0) }
+
+// pacedFS is a file system whose tables are written at a pace.
+type pacedFS struct {
+	vfs.FS
+	pacer *pacer
+}
+
+// Create makes a file.
+func (fs pacedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := fs.FS.Create(name, category)
+	if err != nil || (category != writesFlush && category != writesCompaction) {
+		return f, err
+	}
+	return &pacedFile{File: f, pacer: fs.pacer, since: fs.pacer.now()}, nil
+}
+
+// Unwrap returns the file system below.
+func (fs pacedFS) Unwrap() vfs.FS { return fs.FS }
+
+// pacedFile is a table being written, by one goroutine at a time.
+type pacedFile struct {
+	vfs.File
+	pacer *pacer
+	since time.Time // the end of the last rest
+}
+
+func (f *pacedFile) Write(p []byte) (int, error) {
+	n, err := f.File.Write(p)
+	worked := f.pacer.now().Sub(f.since)
+	if worked < restAfter {
+		return n, err
+	}
+	if rest := worked * time.Duration(f.pacer.rest.Load()) / 1000; rest > 0 {
+		f.pacer.sleep(min(rest, restLongest))
+	}
+	f.since = f.pacer.now()
+	return n, err
+}
