@@ -235,11 +235,25 @@ func (n *Node) call(f func(*Core)) {
 // index of its entry. Errors of this package say what is known of the
 // command's fate; any other error is the state machine's refusal.
 func (n *Node) Propose(ctx context.Context, command []byte) (any, uint64, error) {
-	pending, err := n.core.Propose(command)
+	pending, err := n.Enqueue(command)
 	if err != nil {
 		return nil, 0, err
 	}
-	n.inbox.signal()
+	return n.Await(ctx, pending)
+}
+
+// Enqueue hands a command over for Await. Commands of one caller are packed in
+// the order of its calls.
+func (n *Node) Enqueue(command []byte) (*Pending, error) {
+	pending, err := n.core.Propose(command)
+	if err == nil {
+		n.inbox.signal()
+	}
+	return pending, err
+}
+
+// Await waits for what Enqueue returned, and answers like Propose.
+func (n *Node) Await(ctx context.Context, pending *Pending) (any, uint64, error) {
 	select {
 	case r := <-pending.Done():
 		return r.Value, r.Index, r.Err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/version"
@@ -10,6 +11,7 @@ import (
 	"raftkv/rpc/etcdv3"
 	"raftkv/rpc/kvstream"
 	"raftkv/rpc/kvstream/kvpb"
+	"raftkv/statemachine/mvcc"
 )
 
 // backend is the member as the client services see it.
@@ -22,6 +24,31 @@ func (b backend) Propose(ctx context.Context, command []byte) (any, uint64, erro
 	}
 	return n.Propose(ctx, command)
 }
+
+func (b backend) Enqueue(command []byte) (kvstream.Waiting, error) {
+	n := b.s.node.Load()
+	if n == nil {
+		return nil, errNotReady
+	}
+	pending, err := n.Enqueue(command)
+	return waiting{n, pending}, err
+}
+
+// waiting is a command that was handed to the node.
+type waiting struct {
+	n       *node.Node
+	pending *node.Pending
+}
+
+func (w waiting) Wait(ctx context.Context) (any, uint64, error) { return w.n.Await(ctx, w.pending) }
+
+func (b backend) GetKeys(keys [][]byte, visit func(i int, kv *mvcc.KeyValue) error) (int64, error) {
+	return b.s.rooms.machine.GetKeys(keys, visit)
+}
+
+func (b backend) Stopping() <-chan struct{} { return b.s.Done() }
+
+func (b backend) SessionTTL() time.Duration { return b.s.cfg.SessionTTL }
 
 func (b backend) ReadIndex(ctx context.Context) error {
 	n := b.s.node.Load()

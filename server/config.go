@@ -70,6 +70,9 @@ type Config struct {
 	// than which gRPC does not send.
 	MaxResponseBytes int64
 	MaxTxnOps        int
+	// SessionTTL is how long a session of the native API lives that is not used;
+	// 0: the default of 10 minutes.
+	SessionTTL time.Duration
 	// MaxConcurrentStreams bounds the requests in flight of one connection; 0:
 	// no bound.
 	MaxConcurrentStreams uint32
@@ -162,6 +165,9 @@ func (c *Config) EnsureDefaults() {
 	if c.MaxRequestBytes == 0 {
 		c.MaxRequestBytes = 3 << 19
 	}
+	if c.SessionTTL == 0 {
+		c.SessionTTL = 10 * time.Minute
+	}
 	if c.MaxTxnOps == 0 {
 		c.MaxTxnOps = 128
 	}
@@ -201,6 +207,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxResponseBytes < 0 || c.MaxResponseBytes > math.MaxInt32 {
 		fault("--max-response-bytes (%d) must be between 1 and %d", c.MaxResponseBytes, math.MaxInt32)
+	}
+	if c.SessionTTL < 0 {
+		fault("--session-ttl (%v) must be positive", c.SessionTTL)
 	}
 	if c.MaxTxnOps <= 0 {
 		fault("--max-txn-ops (%d) must be positive", c.MaxTxnOps)

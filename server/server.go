@@ -23,6 +23,7 @@ import (
 	"raftkv/rpc/request"
 	"raftkv/rpc/rpcerr"
 	"raftkv/rpc/web"
+	"raftkv/server/sessions"
 	"raftkv/server/watch"
 	"raftkv/snap"
 	"raftkv/statemachine/envelope"
@@ -42,6 +43,7 @@ type Server struct {
 	upkeep    upkeep
 	watches   *watch.Hub
 	leasing   *leasing
+	sessions  *sessions.Keeper
 	rewriting sync.Mutex // held while the state is rewritten
 	snapshots *snapshots
 
@@ -101,6 +103,9 @@ func (s *Server) open(ctx context.Context) (err error) {
 		return err
 	}
 	if s.leasing, err = s.newLeasing(); err != nil {
+		return err
+	}
+	if s.sessions, err = s.newSessions(); err != nil {
 		return err
 	}
 	if s.watches, err = s.newWatches(); err != nil {
@@ -186,6 +191,7 @@ func (s *Server) run() {
 	n := s.node.Load()
 	s.startUpkeep()
 	s.leasing.start()
+	s.background.Go(func() { s.sessions.Run(s.ctx) })
 	s.background.Go(s.publish)
 	s.background.Go(s.watchLeadership)
 	if s.admission.joined {

@@ -71,6 +71,8 @@ var (
 	// ErrDenied: the member that proposed a write of a frame found that its
 	// client may not do it.
 	ErrDenied = errors.New("statemachine: permission denied")
+	// ErrInvalidTxn: or that it is a transaction which is not valid.
+	ErrInvalidTxn = errors.New("statemachine: invalid transaction")
 	// ErrSequenceGap: the command before this one was not applied.
 	ErrSequenceGap = errors.New("statemachine: sequence number leaves a gap")
 	// ErrResultNotKept: the command was applied, and is asked for again, but its

@@ -26,6 +26,37 @@ func (m *Machine) ReadTxn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnRespo
 	})
 }
 
+// GetKeys calls visit with each key as it is now, all at one revision, which it
+// returns. kv is nil for a key that is missing or empty, and valid during the
+// call. An error of visit ends it.
+func (m *Machine) GetKeys(list [][]byte, visit func(i int, kv *mvcc.KeyValue) error) (revision int64, err error) {
+	out, err := read(m, func(s *mvcc.Snapshot, _ *kv.Counts) (*int64, error) {
+		revision := s.Revision()
+		for i, key := range list {
+			var found bool
+			var value mvcc.KeyValue
+			if len(key) > 0 {
+				var err error
+				if value, found, err = s.Get(key, revision); err != nil {
+					return nil, err
+				}
+			}
+			entry := &value
+			if !found {
+				entry = nil
+			}
+			if err := visit(i, entry); err != nil {
+				return nil, err
+			}
+		}
+		return &revision, nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return *out, nil
+}
+
 // acquireView returns the newest view with its database acquired: the caller
 // releases the handle.
 func (m *Machine) acquireView() (*view, error) {

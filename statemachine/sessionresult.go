@@ -51,7 +51,7 @@ func refusalCodes() []refusalCode {
 		{10, ErrMemberNotFound}, {11, ErrOtherIncarnation},
 		{12, ErrClusterVersion}, {13, ErrClusterVersionLowers}, {14, ErrNotYet},
 		{15, ErrLeaseExists}, {16, ErrLeaseTTLTooLarge},
-		{17, ErrNotNumber}, {18, ErrOverflow}, {19, ErrDenied},
+		{17, ErrNotNumber}, {18, ErrOverflow}, {19, ErrDenied}, {20, ErrInvalidTxn},
 	}
 }
 

@@ -40,7 +40,7 @@ type memberOptions struct {
 	compactionMode, compactionRetention                string
 	compactionBatch                                    int
 	snapshotCount, catchUpEntries                      uint64
-	compactionSleep                                    time.Duration
+	compactionSleep, sessionTTL                        time.Duration
 	warnApply, warnUnary, watchProgress                time.Duration
 	metrics, featureGates, logger, logFormat, logLevel string
 	logOutputs                                         list
@@ -86,7 +86,8 @@ func (o *memberOptions) registerOurs(f *pflag.FlagSet) {
 	f.Int64Var(&o.snapshotRateBytes, "snapshot-rate-bytes", 0, "bytes a second that all snapshots may take which this member sends, to members that fell behind and to clients that save; 0: the default of 64 MiB, negative: no bound")
 	f.Int64Var(&o.memoryBytes, "memory-budget-bytes", 0,
 		"memory to stay within, however much data there is; 0: three quarters of $GOMEMLIMIT, else 224 MiB, or half of a smaller control group")
-	for _, name := range []string{"id", "cluster", "storage", "join", "address", "memory-budget-bytes", "snapshot-rate-bytes"} {
+	f.DurationVar(&o.sessionTTL, "session-ttl", 10*time.Minute, "how long a session of the native API lives that is not used")
+	for _, name := range []string{"id", "cluster", "storage", "join", "address", "memory-budget-bytes", "snapshot-rate-bytes", "session-ttl"} {
 		f.Lookup(name).Annotations = map[string][]string{ours: nil}
 	}
 }

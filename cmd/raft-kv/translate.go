@@ -25,7 +25,7 @@ func (o *memberOptions) config() (server.Config, logging, error) {
 		ElectionTimeout:     time.Duration(o.electionMS) * time.Millisecond,
 		FullFirstElection:   !o.initialTickAdvance, NoPreVote: !o.preVote,
 		Existing: o.initialClusterState == "existing", LaxReconfigCheck: !o.strictReconfig, MaxLearners: o.maxLearners,
-		MaxRequestBytes: o.maxRequestBytes, MaxResponseBytes: o.maxResponseBytes, MaxTxnOps: o.maxTxnOps, MaxConcurrentStreams: o.maxStreams,
+		MaxRequestBytes: o.maxRequestBytes, MaxResponseBytes: o.maxResponseBytes, MaxTxnOps: o.maxTxnOps, SessionTTL: o.sessionTTL, MaxConcurrentStreams: o.maxStreams,
 		SnapshotCount: o.snapshotCount, SnapshotCatchUpEntries: o.catchUpEntries,
 		MemoryBudgetBytes: o.memoryBytes, SnapshotRateBytes: o.snapshotRateBytes,
 		QuotaBackendBytes: o.quotaBytes, CompactionBatchLimit: o.compactionBatch, CompactionSleepInterval: o.compactionSleep,

@@ -13,6 +13,7 @@ import (
 	"raftkv/rpc/kvstream/kvpb"
 	"raftkv/rpc/request"
 	"raftkv/statemachine/envelope"
+	"raftkv/statemachine/mvcc"
 )
 
 // HoldersWait is how long a write that counts its holders waits, after its
@@ -23,6 +24,18 @@ const HoldersWait = 100 * time.Millisecond
 // methods may be called concurrently.
 type Backend interface {
 	request.Backend
+	// Enqueue hands a command over like Propose, but does not wait. Commands of
+	// one caller are proposed in the order of its calls. An error means that it
+	// was not and will not be applied.
+	Enqueue(command []byte) (Waiting, error)
+	// GetKeys calls visit with each key as it is now, all at one revision, which
+	// it returns; kv is nil for a missing key, and valid during the call. Keys
+	// may be empty, which are missing.
+	GetKeys(keys [][]byte, visit func(i int, kv *mvcc.KeyValue) error) (revision int64, err error)
+	// Stopping is closed when the member begins to stop.
+	Stopping() <-chan struct{}
+	// SessionTTL is how long a session lives that is not used.
+	SessionTTL() time.Duration
 	// Holders returns how many of all members hold the log up to index
 	// durably. It waits up to HoldersWait for the remaining ones and then
 	// returns the count so far; an error means that nothing could be learnt.

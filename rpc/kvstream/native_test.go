@@ -25,7 +25,12 @@ import (
 
 func serve(t *testing.T, m *rpctest.Member) kvpb.NativeClient {
 	t.Helper()
-	service := kvstream.New(rpctest.Gate(t, m, request.AllowAll{}, request.Config{}), m)
+	return serveGate(t, m, rpctest.Gate(t, m, request.AllowAll{}, request.Config{}))
+}
+
+func serveGate(t *testing.T, m *rpctest.Member, gate *request.Gate) kvpb.NativeClient {
+	t.Helper()
+	service := kvstream.New(gate, m)
 	return kvpb.NewNativeClient(rpctest.Serve(t, listen.GRPCConfig{}, func(r grpc.ServiceRegistrar) { kvstream.Register(r, service) }))
 }
 

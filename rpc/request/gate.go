@@ -51,6 +51,9 @@ type Config struct {
 	// TxnOpsMax bounds compares, success and failure operations of a
 	// transaction, each list by itself. Default 128.
 	TxnOpsMax int
+	// FrameOpsMax bounds the writes and the reads of a frame, each by itself.
+	// Default 4096.
+	FrameOpsMax int
 	// Timeout ends requests that have no earlier deadline. etcd uses 5 s + 2
 	// election timeouts. Default 7 s.
 	Timeout time.Duration
@@ -67,6 +70,9 @@ func (c *Config) EnsureDefaults() {
 	if c.TxnOpsMax == 0 {
 		c.TxnOpsMax = 128
 	}
+	if c.FrameOpsMax == 0 {
+		c.FrameOpsMax = 4096
+	}
 	if c.Timeout == 0 {
 		c.Timeout = 7 * time.Second
 	}
@@ -80,6 +86,9 @@ func (c *Config) Validate() error {
 	}
 	if c.TxnOpsMax < 1 {
 		faults = append(faults, fmt.Errorf("request: TxnOpsMax %d must be positive", c.TxnOpsMax))
+	}
+	if c.FrameOpsMax < 1 {
+		faults = append(faults, fmt.Errorf("request: FrameOpsMax %d must be positive", c.FrameOpsMax))
 	}
 	if c.Timeout <= 0 {
 		faults = append(faults, fmt.Errorf("request: Timeout %v must be positive", c.Timeout))

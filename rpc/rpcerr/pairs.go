@@ -60,6 +60,12 @@ func statePairs() []Pair {
 		{statemachine.ErrNotYet, own(codes.FailedPrecondition, "cluster version does not allow this command yet")},
 		{statemachine.ErrSessionUnknown, own(codes.NotFound, "session not found")},
 		{statemachine.ErrSessionUsed, own(codes.FailedPrecondition, "session was used meanwhile")},
+		{statemachine.ErrSessionForeign, own(codes.PermissionDenied, "session belongs to another user")},
+		{statemachine.ErrSessionTerm, own(codes.FailedPrecondition, "session expiry was decided in another term")},
+		{statemachine.ErrNotNumber, own(codes.FailedPrecondition, "value is not a decimal number of 64 bits")},
+		{statemachine.ErrOverflow, own(codes.OutOfRange, "sum does not fit into 64 bits")},
+		{statemachine.ErrDenied, own(codes.PermissionDenied, "permission denied")},
+		{statemachine.ErrInvalidTxn, own(codes.InvalidArgument, "transaction is invalid: too many operations, a key that is written twice, or an empty operation")},
 		// Past for ever; what leaves a gap may be sent again behind the rest.
 		{statemachine.ErrSequencePast, own(codes.FailedPrecondition, "sequence number is past, its result is no longer known")},
 		{statemachine.ErrSequenceGap, own(codes.OutOfRange, "sequence number leaves a gap")},

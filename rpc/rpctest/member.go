@@ -53,6 +53,8 @@ type Switches struct {
 	Errors                []string
 	// DowngradeTarget is what DowngradeTarget says.
 	DowngradeTarget string
+	// Stopping is what Stopping returns.
+	Stopping chan struct{}
 }
 
 // A Member is a backend of every service.
@@ -83,6 +85,8 @@ type Member struct {
 		savesOpen     int
 		changes       []string
 		leases        leases
+		sessions      map[uint64]*session
+		enqueued      int
 	}
 }
 
@@ -90,6 +94,7 @@ type Member struct {
 func New() *Member {
 	m := &Member{}
 	m.mu.keys = make(map[string]*mvccpb.KeyValue)
+	m.mu.sessions = make(map[uint64]*session)
 	m.mu.revision, m.mu.index = 1, 1
 	return m
 }
@@ -205,6 +210,8 @@ func (m *Member) applyLocked(c envelope.Command) (any, error) {
 			return nil, err
 		}
 		return m.revokeLocked(r), nil
+	case envelope.KindSessionOpen, envelope.KindSessionClose, envelope.KindFrame:
+		return m.sessionCommandLocked(c)
 	case envelope.KindAlarm:
 		r := &pb.AlarmRequest{}
 		if err := proto.Unmarshal(c.Body, r); err != nil {

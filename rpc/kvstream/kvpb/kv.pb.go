@@ -23,6 +23,92 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Refusal says why a single operation was not done.
+type Refusal int32
+
+const (
+	Refusal_NOT_REFUSED       Refusal = 0
+	Refusal_COMPACTED         Refusal = 1
+	Refusal_FUTURE_REVISION   Refusal = 2
+	Refusal_EMPTY_KEY         Refusal = 3
+	Refusal_KEY_NOT_FOUND     Refusal = 4
+	Refusal_LEASE_NOT_FOUND   Refusal = 5
+	Refusal_VALUE_TOO_LARGE   Refusal = 6
+	Refusal_NO_SPACE          Refusal = 8
+	Refusal_CORRUPT           Refusal = 9
+	Refusal_NOT_NUMBER        Refusal = 17
+	Refusal_OVERFLOW          Refusal = 18
+	Refusal_PERMISSION_DENIED Refusal = 19
+	// Too many operations, a key that is written twice, or an empty operation.
+	Refusal_INVALID_TXN Refusal = 20
+	// Of a read only: the answer to the frame would be too large with it. Ask
+	// again with fewer reads in the frame.
+	Refusal_ANSWER_TOO_LARGE Refusal = 100
+)
+
+// Enum value maps for Refusal.
+var (
+	Refusal_name = map[int32]string{
+		0:   "NOT_REFUSED",
+		1:   "COMPACTED",
+		2:   "FUTURE_REVISION",
+		3:   "EMPTY_KEY",
+		4:   "KEY_NOT_FOUND",
+		5:   "LEASE_NOT_FOUND",
+		6:   "VALUE_TOO_LARGE",
+		8:   "NO_SPACE",
+		9:   "CORRUPT",
+		17:  "NOT_NUMBER",
+		18:  "OVERFLOW",
+		19:  "PERMISSION_DENIED",
+		20:  "INVALID_TXN",
+		100: "ANSWER_TOO_LARGE",
+	}
+	Refusal_value = map[string]int32{
+		"NOT_REFUSED":       0,
+		"COMPACTED":         1,
+		"FUTURE_REVISION":   2,
+		"EMPTY_KEY":         3,
+		"KEY_NOT_FOUND":     4,
+		"LEASE_NOT_FOUND":   5,
+		"VALUE_TOO_LARGE":   6,
+		"NO_SPACE":          8,
+		"CORRUPT":           9,
+		"NOT_NUMBER":        17,
+		"OVERFLOW":          18,
+		"PERMISSION_DENIED": 19,
+		"INVALID_TXN":       20,
+		"ANSWER_TOO_LARGE":  100,
+	}
+)
+
+func (x Refusal) Enum() *Refusal {
+	p := new(Refusal)
+	*p = x
+	return p
+}
+
+func (x Refusal) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Refusal) Descriptor() protoreflect.EnumDescriptor {
+	return file_rpc_kvstream_kvpb_kv_proto_enumTypes[0].Descriptor()
+}
+
+func (Refusal) Type() protoreflect.EnumType {
+	return &file_rpc_kvstream_kvpb_kv_proto_enumTypes[0]
+}
+
+func (x Refusal) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Refusal.Descriptor instead.
+func (Refusal) EnumDescriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{0}
+}
+
 type StatusResponse_Role int32
 
 const (
@@ -59,11 +145,11 @@ func (x StatusResponse_Role) String() string {
 }
 
 func (StatusResponse_Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_rpc_kvstream_kvpb_kv_proto_enumTypes[0].Descriptor()
+	return file_rpc_kvstream_kvpb_kv_proto_enumTypes[1].Descriptor()
 }
 
 func (StatusResponse_Role) Type() protoreflect.EnumType {
-	return &file_rpc_kvstream_kvpb_kv_proto_enumTypes[0]
+	return &file_rpc_kvstream_kvpb_kv_proto_enumTypes[1]
 }
 
 func (x StatusResponse_Role) Number() protoreflect.EnumNumber {
@@ -72,7 +158,1162 @@ func (x StatusResponse_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StatusResponse_Role.Descriptor instead.
 func (StatusResponse_Role) EnumDescriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8, 0}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{23, 0}
+}
+
+type OpenSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OpenSessionRequest) Reset() {
+	*x = OpenSessionRequest{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenSessionRequest) ProtoMessage() {}
+
+func (x *OpenSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenSessionRequest.ProtoReflect.Descriptor instead.
+func (*OpenSessionRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{0}
+}
+
+type OpenSessionResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId uint64                 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	MemberId  uint64                 `protobuf:"varint,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	SessionId uint64                 `protobuf:"varint,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// A session that is not used for as long expires, in milliseconds.
+	ExpiresAfterMs uint64 `protobuf:"varint,4,opt,name=expires_after_ms,json=expiresAfterMs,proto3" json:"expires_after_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OpenSessionResponse) Reset() {
+	*x = OpenSessionResponse{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OpenSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OpenSessionResponse) ProtoMessage() {}
+
+func (x *OpenSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OpenSessionResponse.ProtoReflect.Descriptor instead.
+func (*OpenSessionResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *OpenSessionResponse) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *OpenSessionResponse) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *OpenSessionResponse) GetSessionId() uint64 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+func (x *OpenSessionResponse) GetExpiresAfterMs() uint64 {
+	if x != nil {
+		return x.ExpiresAfterMs
+	}
+	return 0
+}
+
+type CloseSessionRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId     uint64                 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	SessionId     uint64                 `protobuf:"varint,2,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseSessionRequest) Reset() {
+	*x = CloseSessionRequest{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseSessionRequest) ProtoMessage() {}
+
+func (x *CloseSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseSessionRequest.ProtoReflect.Descriptor instead.
+func (*CloseSessionRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CloseSessionRequest) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *CloseSessionRequest) GetSessionId() uint64 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+type CloseSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CloseSessionResponse) Reset() {
+	*x = CloseSessionResponse{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CloseSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CloseSessionResponse) ProtoMessage() {}
+
+func (x *CloseSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CloseSessionResponse.ProtoReflect.Descriptor instead.
+func (*CloseSessionResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{3}
+}
+
+// Frame carries independent operations. Its writes take effect one after the
+// other in their order, each by itself; its reads run beside them, at one
+// revision.
+type Frame struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the client; the answer has it too.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// If it is not 0 and another cluster answers, the frame is refused.
+	ClusterId uint64 `protobuf:"varint,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// The session, 0 for none; then writes that are sent twice are applied twice.
+	SessionId uint64 `protobuf:"varint,3,opt,name=session_id,json=sessionId,proto3" json:"session_id,omitempty"`
+	// Place of the writes within the session, counted from 1 without gaps. A frame
+	// without writes has no place and needs no session.
+	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The client has the answers of its session up to this sequence: the cluster
+	// may forget them.
+	Acknowledged uint64 `protobuf:"varint,5,opt,name=acknowledged,proto3" json:"acknowledged,omitempty"`
+	// A serialized Writes message. Bytes, so that it can be passed on as it is.
+	Writes []byte `protobuf:"bytes,6,opt,name=writes,proto3" json:"writes,omitempty"`
+	// A serialized Reads message.
+	Reads []byte `protobuf:"bytes,7,opt,name=reads,proto3" json:"reads,omitempty"`
+	// The reads may be answered from what this member has applied.
+	Serializable bool `protobuf:"varint,8,opt,name=serializable,proto3" json:"serializable,omitempty"`
+	// After the commit of the writes, wait up to 100 ms for the remaining members
+	// and report how many hold them durably.
+	CountHolders  bool `protobuf:"varint,9,opt,name=count_holders,json=countHolders,proto3" json:"count_holders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Frame) Reset() {
+	*x = Frame{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Frame) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Frame) ProtoMessage() {}
+
+func (x *Frame) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Frame.ProtoReflect.Descriptor instead.
+func (*Frame) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Frame) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Frame) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *Frame) GetSessionId() uint64 {
+	if x != nil {
+		return x.SessionId
+	}
+	return 0
+}
+
+func (x *Frame) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *Frame) GetAcknowledged() uint64 {
+	if x != nil {
+		return x.Acknowledged
+	}
+	return 0
+}
+
+func (x *Frame) GetWrites() []byte {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+func (x *Frame) GetReads() []byte {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
+}
+
+func (x *Frame) GetSerializable() bool {
+	if x != nil {
+		return x.Serializable
+	}
+	return false
+}
+
+func (x *Frame) GetCountHolders() bool {
+	if x != nil {
+		return x.CountHolders
+	}
+	return false
+}
+
+type Writes struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Writes        []*WriteOperation      `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Writes) Reset() {
+	*x = Writes{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Writes) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Writes) ProtoMessage() {}
+
+func (x *Writes) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Writes.ProtoReflect.Descriptor instead.
+func (*Writes) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Writes) GetWrites() []*WriteOperation {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+type WriteOperation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Op:
+	//
+	//	*WriteOperation_Put
+	//	*WriteOperation_Append
+	//	*WriteOperation_Delete
+	//	*WriteOperation_CompareAndSwap
+	//	*WriteOperation_Increment
+	//	*WriteOperation_Txn
+	Op            isWriteOperation_Op `protobuf_oneof:"op"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteOperation) Reset() {
+	*x = WriteOperation{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteOperation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteOperation) ProtoMessage() {}
+
+func (x *WriteOperation) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteOperation.ProtoReflect.Descriptor instead.
+func (*WriteOperation) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *WriteOperation) GetOp() isWriteOperation_Op {
+	if x != nil {
+		return x.Op
+	}
+	return nil
+}
+
+func (x *WriteOperation) GetPut() *Put {
+	if x != nil {
+		if x, ok := x.Op.(*WriteOperation_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *WriteOperation) GetAppend() *Append {
+	if x != nil {
+		if x, ok := x.Op.(*WriteOperation_Append); ok {
+			return x.Append
+		}
+	}
+	return nil
+}
+
+func (x *WriteOperation) GetDelete() *Delete {
+	if x != nil {
+		if x, ok := x.Op.(*WriteOperation_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *WriteOperation) GetCompareAndSwap() *CompareAndSwap {
+	if x != nil {
+		if x, ok := x.Op.(*WriteOperation_CompareAndSwap); ok {
+			return x.CompareAndSwap
+		}
+	}
+	return nil
+}
+
+func (x *WriteOperation) GetIncrement() *Increment {
+	if x != nil {
+		if x, ok := x.Op.(*WriteOperation_Increment); ok {
+			return x.Increment
+		}
+	}
+	return nil
+}
+
+func (x *WriteOperation) GetTxn() []byte {
+	if x != nil {
+		if x, ok := x.Op.(*WriteOperation_Txn); ok {
+			return x.Txn
+		}
+	}
+	return nil
+}
+
+type isWriteOperation_Op interface {
+	isWriteOperation_Op()
+}
+
+type WriteOperation_Put struct {
+	Put *Put `protobuf:"bytes,1,opt,name=put,proto3,oneof"`
+}
+
+type WriteOperation_Append struct {
+	Append *Append `protobuf:"bytes,2,opt,name=append,proto3,oneof"`
+}
+
+type WriteOperation_Delete struct {
+	Delete *Delete `protobuf:"bytes,3,opt,name=delete,proto3,oneof"`
+}
+
+type WriteOperation_CompareAndSwap struct {
+	CompareAndSwap *CompareAndSwap `protobuf:"bytes,4,opt,name=compare_and_swap,json=compareAndSwap,proto3,oneof"`
+}
+
+type WriteOperation_Increment struct {
+	Increment *Increment `protobuf:"bytes,5,opt,name=increment,proto3,oneof"`
+}
+
+type WriteOperation_Txn struct {
+	// A serialized etcdserverpb.TxnRequest.
+	Txn []byte `protobuf:"bytes,6,opt,name=txn,proto3,oneof"`
+}
+
+func (*WriteOperation_Put) isWriteOperation_Op() {}
+
+func (*WriteOperation_Append) isWriteOperation_Op() {}
+
+func (*WriteOperation_Delete) isWriteOperation_Op() {}
+
+func (*WriteOperation_CompareAndSwap) isWriteOperation_Op() {}
+
+func (*WriteOperation_Increment) isWriteOperation_Op() {}
+
+func (*WriteOperation_Txn) isWriteOperation_Op() {}
+
+// CompareAndSwap puts a value if the key is as expected.
+type CompareAndSwap struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Key   []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Value []byte                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Types that are valid to be assigned to Expected:
+	//
+	//	*CompareAndSwap_ModRevision
+	//	*CompareAndSwap_ExpectedValue
+	Expected      isCompareAndSwap_Expected `protobuf_oneof:"expected"`
+	Lease         int64                     `protobuf:"varint,5,opt,name=lease,proto3" json:"lease,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CompareAndSwap) Reset() {
+	*x = CompareAndSwap{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CompareAndSwap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CompareAndSwap) ProtoMessage() {}
+
+func (x *CompareAndSwap) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CompareAndSwap.ProtoReflect.Descriptor instead.
+func (*CompareAndSwap) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *CompareAndSwap) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *CompareAndSwap) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *CompareAndSwap) GetExpected() isCompareAndSwap_Expected {
+	if x != nil {
+		return x.Expected
+	}
+	return nil
+}
+
+func (x *CompareAndSwap) GetModRevision() int64 {
+	if x != nil {
+		if x, ok := x.Expected.(*CompareAndSwap_ModRevision); ok {
+			return x.ModRevision
+		}
+	}
+	return 0
+}
+
+func (x *CompareAndSwap) GetExpectedValue() []byte {
+	if x != nil {
+		if x, ok := x.Expected.(*CompareAndSwap_ExpectedValue); ok {
+			return x.ExpectedValue
+		}
+	}
+	return nil
+}
+
+func (x *CompareAndSwap) GetLease() int64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+type isCompareAndSwap_Expected interface {
+	isCompareAndSwap_Expected()
+}
+
+type CompareAndSwap_ModRevision struct {
+	// Modification revision of the key; 0, or none of both: the key is missing.
+	ModRevision int64 `protobuf:"varint,3,opt,name=mod_revision,json=modRevision,proto3,oneof"`
+}
+
+type CompareAndSwap_ExpectedValue struct {
+	ExpectedValue []byte `protobuf:"bytes,4,opt,name=expected_value,json=expectedValue,proto3,oneof"`
+}
+
+func (*CompareAndSwap_ModRevision) isCompareAndSwap_Expected() {}
+
+func (*CompareAndSwap_ExpectedValue) isCompareAndSwap_Expected() {}
+
+// Increment adds delta to the number that the key holds in decimal; a missing
+// key counts as 0. The key keeps its lease.
+type Increment struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Delta         int64                  `protobuf:"zigzag64,2,opt,name=delta,proto3" json:"delta,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Increment) Reset() {
+	*x = Increment{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Increment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Increment) ProtoMessage() {}
+
+func (x *Increment) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Increment.ProtoReflect.Descriptor instead.
+func (*Increment) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Increment) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Increment) GetDelta() int64 {
+	if x != nil {
+		return x.Delta
+	}
+	return 0
+}
+
+type WriteResults struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*WriteResult         `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteResults) Reset() {
+	*x = WriteResults{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteResults) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteResults) ProtoMessage() {}
+
+func (x *WriteResults) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteResults.ProtoReflect.Descriptor instead.
+func (*WriteResults) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *WriteResults) GetResults() []*WriteResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type WriteResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many writes in a row, all puts, this is the result of: the revision is
+	// that after the first, and rises by one with each. 0 stands for 1.
+	Count uint64 `protobuf:"varint,1,opt,name=count,proto3" json:"count,omitempty"`
+	// Revision of the store after the write.
+	Revision int64   `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	Refusal  Refusal `protobuf:"varint,3,opt,name=refusal,proto3,enum=raftkv.v1.Refusal" json:"refusal,omitempty"`
+	// Keys deleted, for Delete.
+	Deleted int64 `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Length of the value after the write in bytes, for Append.
+	Length int64 `protobuf:"varint,5,opt,name=length,proto3" json:"length,omitempty"`
+	// Whether a CompareAndSwap found what it expected.
+	Swapped bool `protobuf:"varint,6,opt,name=swapped,proto3" json:"swapped,omitempty"`
+	// The number after the write, for Increment.
+	Value int64 `protobuf:"zigzag64,7,opt,name=value,proto3" json:"value,omitempty"`
+	// A serialized etcdserverpb.TxnResponse.
+	Txn []byte `protobuf:"bytes,8,opt,name=txn,proto3" json:"txn,omitempty"`
+	// Modification revision that a CompareAndSwap found, 0 for a missing key.
+	FoundRevision int64 `protobuf:"varint,9,opt,name=found_revision,json=foundRevision,proto3" json:"found_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteResult) Reset() {
+	*x = WriteResult{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteResult) ProtoMessage() {}
+
+func (x *WriteResult) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteResult.ProtoReflect.Descriptor instead.
+func (*WriteResult) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *WriteResult) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *WriteResult) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *WriteResult) GetRefusal() Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return Refusal_NOT_REFUSED
+}
+
+func (x *WriteResult) GetDeleted() int64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return 0
+}
+
+func (x *WriteResult) GetLength() int64 {
+	if x != nil {
+		return x.Length
+	}
+	return 0
+}
+
+func (x *WriteResult) GetSwapped() bool {
+	if x != nil {
+		return x.Swapped
+	}
+	return false
+}
+
+func (x *WriteResult) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *WriteResult) GetTxn() []byte {
+	if x != nil {
+		return x.Txn
+	}
+	return nil
+}
+
+func (x *WriteResult) GetFoundRevision() int64 {
+	if x != nil {
+		return x.FoundRevision
+	}
+	return 0
+}
+
+type Reads struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keys          [][]byte               `protobuf:"bytes,1,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reads) Reset() {
+	*x = Reads{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reads) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reads) ProtoMessage() {}
+
+func (x *Reads) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reads.ProtoReflect.Descriptor instead.
+func (*Reads) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Reads) GetKeys() [][]byte {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+type ReadResults struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*ReadResult          `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadResults) Reset() {
+	*x = ReadResults{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadResults) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadResults) ProtoMessage() {}
+
+func (x *ReadResults) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadResults.ProtoReflect.Descriptor instead.
+func (*ReadResults) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReadResults) GetResults() []*ReadResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+// ReadResult is a key as it was read; one that is missing has mod_revision 0.
+type ReadResult struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Value          []byte                 `protobuf:"bytes,1,opt,name=value,proto3" json:"value,omitempty"`
+	CreateRevision int64                  `protobuf:"varint,2,opt,name=create_revision,json=createRevision,proto3" json:"create_revision,omitempty"`
+	ModRevision    int64                  `protobuf:"varint,3,opt,name=mod_revision,json=modRevision,proto3" json:"mod_revision,omitempty"`
+	Version        int64                  `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
+	Lease          int64                  `protobuf:"varint,5,opt,name=lease,proto3" json:"lease,omitempty"`
+	Refusal        Refusal                `protobuf:"varint,6,opt,name=refusal,proto3,enum=raftkv.v1.Refusal" json:"refusal,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ReadResult) Reset() {
+	*x = ReadResult{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadResult) ProtoMessage() {}
+
+func (x *ReadResult) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadResult.ProtoReflect.Descriptor instead.
+func (*ReadResult) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReadResult) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
+func (x *ReadResult) GetCreateRevision() int64 {
+	if x != nil {
+		return x.CreateRevision
+	}
+	return 0
+}
+
+func (x *ReadResult) GetModRevision() int64 {
+	if x != nil {
+		return x.ModRevision
+	}
+	return 0
+}
+
+func (x *ReadResult) GetVersion() int64 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *ReadResult) GetLease() int64 {
+	if x != nil {
+		return x.Lease
+	}
+	return 0
+}
+
+func (x *ReadResult) GetRefusal() Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return Refusal_NOT_REFUSED
+}
+
+type FrameAnswer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// A gRPC code that is not 0 tells that the frame as a whole was not served;
+	// message says why. Its writes were not applied then, unless an earlier answer
+	// or one to come says otherwise, or the code is that of an unknown outcome
+	// (UNAVAILABLE, "etcdserver: request timed out"): send the frame again.
+	Code      uint32 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`
+	Message   string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
+	ClusterId uint64 `protobuf:"varint,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	MemberId  uint64 `protobuf:"varint,5,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// The leader that the member knows, 0 for none.
+	LeaderId uint64 `protobuf:"varint,6,opt,name=leader_id,json=leaderId,proto3" json:"leader_id,omitempty"`
+	RaftTerm uint64 `protobuf:"varint,7,opt,name=raft_term,json=raftTerm,proto3" json:"raft_term,omitempty"`
+	// Revision that the reads were done at.
+	Revision int64 `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Raft index of the log entry that carried the writes, or that brought a
+	// recorded answer.
+	Index uint64 `protobuf:"varint,9,opt,name=index,proto3" json:"index,omitempty"`
+	// Members that hold the writes durably, of all members; 0 of 0 when it was not
+	// asked for or could not be learnt.
+	Holders uint32 `protobuf:"varint,10,opt,name=holders,proto3" json:"holders,omitempty"`
+	Members uint32 `protobuf:"varint,11,opt,name=members,proto3" json:"members,omitempty"`
+	// A serialized WriteResults message, with a result for each write in order.
+	Writes []byte `protobuf:"bytes,12,opt,name=writes,proto3" json:"writes,omitempty"`
+	// A serialized ReadResults message, with a result for each read in order.
+	Reads         []byte `protobuf:"bytes,13,opt,name=reads,proto3" json:"reads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FrameAnswer) Reset() {
+	*x = FrameAnswer{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FrameAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FrameAnswer) ProtoMessage() {}
+
+func (x *FrameAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FrameAnswer.ProtoReflect.Descriptor instead.
+func (*FrameAnswer) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *FrameAnswer) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *FrameAnswer) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetLeaderId() uint64 {
+	if x != nil {
+		return x.LeaderId
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetRaftTerm() uint64 {
+	if x != nil {
+		return x.RaftTerm
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetHolders() uint32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetMembers() uint32 {
+	if x != nil {
+		return x.Members
+	}
+	return 0
+}
+
+func (x *FrameAnswer) GetWrites() []byte {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+func (x *FrameAnswer) GetReads() []byte {
+	if x != nil {
+		return x.Reads
+	}
+	return nil
 }
 
 type WriteRequest struct {
@@ -92,7 +1333,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -104,7 +1345,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -117,7 +1358,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{0}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *WriteRequest) GetOp() isWriteRequest_Op {
@@ -194,7 +1435,7 @@ type Put struct {
 
 func (x *Put) Reset() {
 	*x = Put{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +1447,7 @@ func (x *Put) String() string {
 func (*Put) ProtoMessage() {}
 
 func (x *Put) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +1460,7 @@ func (x *Put) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Put.ProtoReflect.Descriptor instead.
 func (*Put) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{1}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Put) GetKey() []byte {
@@ -255,7 +1496,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -267,7 +1508,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -280,7 +1521,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{2}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Append) GetKey() []byte {
@@ -309,7 +1550,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +1562,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +1575,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{3}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Delete) GetKey() []byte {
@@ -374,7 +1615,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +1627,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +1640,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{4}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *WriteResponse) GetClusterId() uint64 {
@@ -473,7 +1714,7 @@ type RewriteRequest struct {
 
 func (x *RewriteRequest) Reset() {
 	*x = RewriteRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -485,7 +1726,7 @@ func (x *RewriteRequest) String() string {
 func (*RewriteRequest) ProtoMessage() {}
 
 func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -498,7 +1739,7 @@ func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewriteRequest.ProtoReflect.Descriptor instead.
 func (*RewriteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{5}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{20}
 }
 
 // RewriteProgress comes about once a second. The last one has done set.
@@ -516,7 +1757,7 @@ type RewriteProgress struct {
 
 func (x *RewriteProgress) Reset() {
 	*x = RewriteProgress{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -528,7 +1769,7 @@ func (x *RewriteProgress) String() string {
 func (*RewriteProgress) ProtoMessage() {}
 
 func (x *RewriteProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -541,7 +1782,7 @@ func (x *RewriteProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewriteProgress.ProtoReflect.Descriptor instead.
 func (*RewriteProgress) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RewriteProgress) GetClusterId() uint64 {
@@ -587,7 +1828,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +1840,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +1853,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{7}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{22}
 }
 
 type StatusResponse struct {
@@ -643,7 +1884,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -655,7 +1896,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -668,7 +1909,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StatusResponse) GetClusterId() uint64 {
@@ -805,7 +2046,7 @@ type SnapshotTransfer struct {
 
 func (x *SnapshotTransfer) Reset() {
 	*x = SnapshotTransfer{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -817,7 +2058,7 @@ func (x *SnapshotTransfer) String() string {
 func (*SnapshotTransfer) ProtoMessage() {}
 
 func (x *SnapshotTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -830,7 +2071,7 @@ func (x *SnapshotTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransfer.ProtoReflect.Descriptor instead.
 func (*SnapshotTransfer) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{9}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SnapshotTransfer) GetMemberId() uint64 {
@@ -902,7 +2143,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -914,7 +2155,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -927,7 +2168,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{10}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Member) GetId() uint64 {
@@ -981,7 +2222,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +2234,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +2247,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{11}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *JoinRequest) GetClusterId() uint64 {
@@ -1053,7 +2294,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1065,7 +2306,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1078,7 +2319,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{12}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *JoinResponse) GetMembers() []*Member {
@@ -1098,7 +2339,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +2351,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +2364,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{13}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RemoveMemberRequest) GetMemberId() uint64 {
@@ -1149,7 +2390,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +2402,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +2415,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{14}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RemoveMemberResponse) GetMembers() []*Member {
@@ -1188,7 +2429,94 @@ var File_rpc_kvstream_kvpb_kv_proto protoreflect.FileDescriptor
 
 const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\n" +
-	"\x1arpc/kvstream/kvpb/kv.proto\x12\traftkv.v1\"\xb7\x01\n" +
+	"\x1arpc/kvstream/kvpb/kv.proto\x12\traftkv.v1\"\x14\n" +
+	"\x12OpenSessionRequest\"\x9a\x01\n" +
+	"\x13OpenSessionResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\x04R\bmemberId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\x04R\tsessionId\x12(\n" +
+	"\x10expires_after_ms\x18\x04 \x01(\x04R\x0eexpiresAfterMs\"S\n" +
+	"\x13CloseSessionRequest\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x02 \x01(\x04R\tsessionId\"\x16\n" +
+	"\x14CloseSessionResponse\"\x8c\x02\n" +
+	"\x05Frame\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\x04R\tclusterId\x12\x1d\n" +
+	"\n" +
+	"session_id\x18\x03 \x01(\x04R\tsessionId\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\"\n" +
+	"\facknowledged\x18\x05 \x01(\x04R\facknowledged\x12\x16\n" +
+	"\x06writes\x18\x06 \x01(\fR\x06writes\x12\x14\n" +
+	"\x05reads\x18\a \x01(\fR\x05reads\x12\"\n" +
+	"\fserializable\x18\b \x01(\bR\fserializable\x12#\n" +
+	"\rcount_holders\x18\t \x01(\bR\fcountHolders\";\n" +
+	"\x06Writes\x121\n" +
+	"\x06writes\x18\x01 \x03(\v2\x19.raftkv.v1.WriteOperationR\x06writes\"\xab\x02\n" +
+	"\x0eWriteOperation\x12\"\n" +
+	"\x03put\x18\x01 \x01(\v2\x0e.raftkv.v1.PutH\x00R\x03put\x12+\n" +
+	"\x06append\x18\x02 \x01(\v2\x11.raftkv.v1.AppendH\x00R\x06append\x12+\n" +
+	"\x06delete\x18\x03 \x01(\v2\x11.raftkv.v1.DeleteH\x00R\x06delete\x12E\n" +
+	"\x10compare_and_swap\x18\x04 \x01(\v2\x19.raftkv.v1.CompareAndSwapH\x00R\x0ecompareAndSwap\x124\n" +
+	"\tincrement\x18\x05 \x01(\v2\x14.raftkv.v1.IncrementH\x00R\tincrement\x12\x12\n" +
+	"\x03txn\x18\x06 \x01(\fH\x00R\x03txnB\x04\n" +
+	"\x02opJ\x04\b\x0f\x10\x10\"\xa8\x01\n" +
+	"\x0eCompareAndSwap\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x12#\n" +
+	"\fmod_revision\x18\x03 \x01(\x03H\x00R\vmodRevision\x12'\n" +
+	"\x0eexpected_value\x18\x04 \x01(\fH\x00R\rexpectedValue\x12\x14\n" +
+	"\x05lease\x18\x05 \x01(\x03R\x05leaseB\n" +
+	"\n" +
+	"\bexpected\"3\n" +
+	"\tIncrement\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
+	"\x05delta\x18\x02 \x01(\x12R\x05delta\"@\n" +
+	"\fWriteResults\x120\n" +
+	"\aresults\x18\x01 \x03(\v2\x16.raftkv.v1.WriteResultR\aresults\"\x88\x02\n" +
+	"\vWriteResult\x12\x14\n" +
+	"\x05count\x18\x01 \x01(\x04R\x05count\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12,\n" +
+	"\arefusal\x18\x03 \x01(\x0e2\x12.raftkv.v1.RefusalR\arefusal\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\x03R\adeleted\x12\x16\n" +
+	"\x06length\x18\x05 \x01(\x03R\x06length\x12\x18\n" +
+	"\aswapped\x18\x06 \x01(\bR\aswapped\x12\x14\n" +
+	"\x05value\x18\a \x01(\x12R\x05value\x12\x10\n" +
+	"\x03txn\x18\b \x01(\fR\x03txn\x12%\n" +
+	"\x0efound_revision\x18\t \x01(\x03R\rfoundRevision\"\x1b\n" +
+	"\x05Reads\x12\x12\n" +
+	"\x04keys\x18\x01 \x03(\fR\x04keys\">\n" +
+	"\vReadResults\x12/\n" +
+	"\aresults\x18\x01 \x03(\v2\x15.raftkv.v1.ReadResultR\aresults\"\xcc\x01\n" +
+	"\n" +
+	"ReadResult\x12\x14\n" +
+	"\x05value\x18\x01 \x01(\fR\x05value\x12'\n" +
+	"\x0fcreate_revision\x18\x02 \x01(\x03R\x0ecreateRevision\x12!\n" +
+	"\fmod_revision\x18\x03 \x01(\x03R\vmodRevision\x12\x18\n" +
+	"\aversion\x18\x04 \x01(\x03R\aversion\x12\x14\n" +
+	"\x05lease\x18\x05 \x01(\x03R\x05lease\x12,\n" +
+	"\arefusal\x18\x06 \x01(\x0e2\x12.raftkv.v1.RefusalR\arefusal\"\xd5\x02\n" +
+	"\vFrameAnswer\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\x04R\tclusterId\x12\x1b\n" +
+	"\tmember_id\x18\x05 \x01(\x04R\bmemberId\x12\x1b\n" +
+	"\tleader_id\x18\x06 \x01(\x04R\bleaderId\x12\x1b\n" +
+	"\traft_term\x18\a \x01(\x04R\braftTerm\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\x12\x14\n" +
+	"\x05index\x18\t \x01(\x04R\x05index\x12\x18\n" +
+	"\aholders\x18\n" +
+	" \x01(\rR\aholders\x12\x18\n" +
+	"\amembers\x18\v \x01(\rR\amembers\x12\x16\n" +
+	"\x06writes\x18\f \x01(\fR\x06writes\x12\x14\n" +
+	"\x05reads\x18\r \x01(\fR\x05reads\"\xb7\x01\n" +
 	"\fWriteRequest\x12\"\n" +
 	"\x03put\x18\x01 \x01(\v2\x0e.raftkv.v1.PutH\x00R\x03put\x12+\n" +
 	"\x06append\x18\x02 \x01(\v2\x11.raftkv.v1.AppendH\x00R\x06append\x12+\n" +
@@ -1285,13 +2613,32 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\tmember_id\x18\x01 \x01(\x04R\bmemberId\x12\x14\n" +
 	"\x05force\x18\x02 \x01(\bR\x05force\"C\n" +
 	"\x14RemoveMemberResponse\x12+\n" +
-	"\amembers\x18\x01 \x03(\v2\x11.raftkv.v1.MemberR\amembers2\xd1\x02\n" +
+	"\amembers\x18\x01 \x03(\v2\x11.raftkv.v1.MemberR\amembers*\x81\x02\n" +
+	"\aRefusal\x12\x0f\n" +
+	"\vNOT_REFUSED\x10\x00\x12\r\n" +
+	"\tCOMPACTED\x10\x01\x12\x13\n" +
+	"\x0fFUTURE_REVISION\x10\x02\x12\r\n" +
+	"\tEMPTY_KEY\x10\x03\x12\x11\n" +
+	"\rKEY_NOT_FOUND\x10\x04\x12\x13\n" +
+	"\x0fLEASE_NOT_FOUND\x10\x05\x12\x13\n" +
+	"\x0fVALUE_TOO_LARGE\x10\x06\x12\f\n" +
+	"\bNO_SPACE\x10\b\x12\v\n" +
+	"\aCORRUPT\x10\t\x12\x0e\n" +
+	"\n" +
+	"NOT_NUMBER\x10\x11\x12\f\n" +
+	"\bOVERFLOW\x10\x12\x12\x15\n" +
+	"\x11PERMISSION_DENIED\x10\x13\x12\x0f\n" +
+	"\vINVALID_TXN\x10\x14\x12\x14\n" +
+	"\x10ANSWER_TOO_LARGE\x10d2\xa8\x04\n" +
 	"\x06Native\x12:\n" +
 	"\x05Write\x12\x17.raftkv.v1.WriteRequest\x1a\x18.raftkv.v1.WriteResponse\x12=\n" +
 	"\x06Status\x12\x18.raftkv.v1.StatusRequest\x1a\x19.raftkv.v1.StatusResponse\x12B\n" +
 	"\aRewrite\x12\x19.raftkv.v1.RewriteRequest\x1a\x1a.raftkv.v1.RewriteProgress0\x01\x127\n" +
 	"\x04Join\x12\x16.raftkv.v1.JoinRequest\x1a\x17.raftkv.v1.JoinResponse\x12O\n" +
-	"\fRemoveMember\x12\x1e.raftkv.v1.RemoveMemberRequest\x1a\x1f.raftkv.v1.RemoveMemberResponseB\x1aZ\x18raftkv/rpc/kvstream/kvpbb\x06proto3"
+	"\fRemoveMember\x12\x1e.raftkv.v1.RemoveMemberRequest\x1a\x1f.raftkv.v1.RemoveMemberResponse\x12L\n" +
+	"\vOpenSession\x12\x1d.raftkv.v1.OpenSessionRequest\x1a\x1e.raftkv.v1.OpenSessionResponse\x12O\n" +
+	"\fCloseSession\x12\x1e.raftkv.v1.CloseSessionRequest\x1a\x1f.raftkv.v1.CloseSessionResponse\x126\n" +
+	"\x06Frames\x12\x10.raftkv.v1.Frame\x1a\x16.raftkv.v1.FrameAnswer(\x010\x01B\x1aZ\x18raftkv/rpc/kvstream/kvpbb\x06proto3"
 
 var (
 	file_rpc_kvstream_kvpb_kv_proto_rawDescOnce sync.Once
@@ -1305,50 +2652,82 @@ func file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP() []byte {
 	return file_rpc_kvstream_kvpb_kv_proto_rawDescData
 }
 
-var file_rpc_kvstream_kvpb_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rpc_kvstream_kvpb_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_rpc_kvstream_kvpb_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_rpc_kvstream_kvpb_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_rpc_kvstream_kvpb_kv_proto_goTypes = []any{
-	(StatusResponse_Role)(0),     // 0: raftkv.v1.StatusResponse.Role
-	(*WriteRequest)(nil),         // 1: raftkv.v1.WriteRequest
-	(*Put)(nil),                  // 2: raftkv.v1.Put
-	(*Append)(nil),               // 3: raftkv.v1.Append
-	(*Delete)(nil),               // 4: raftkv.v1.Delete
-	(*WriteResponse)(nil),        // 5: raftkv.v1.WriteResponse
-	(*RewriteRequest)(nil),       // 6: raftkv.v1.RewriteRequest
-	(*RewriteProgress)(nil),      // 7: raftkv.v1.RewriteProgress
-	(*StatusRequest)(nil),        // 8: raftkv.v1.StatusRequest
-	(*StatusResponse)(nil),       // 9: raftkv.v1.StatusResponse
-	(*SnapshotTransfer)(nil),     // 10: raftkv.v1.SnapshotTransfer
-	(*Member)(nil),               // 11: raftkv.v1.Member
-	(*JoinRequest)(nil),          // 12: raftkv.v1.JoinRequest
-	(*JoinResponse)(nil),         // 13: raftkv.v1.JoinResponse
-	(*RemoveMemberRequest)(nil),  // 14: raftkv.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil), // 15: raftkv.v1.RemoveMemberResponse
+	(Refusal)(0),                 // 0: raftkv.v1.Refusal
+	(StatusResponse_Role)(0),     // 1: raftkv.v1.StatusResponse.Role
+	(*OpenSessionRequest)(nil),   // 2: raftkv.v1.OpenSessionRequest
+	(*OpenSessionResponse)(nil),  // 3: raftkv.v1.OpenSessionResponse
+	(*CloseSessionRequest)(nil),  // 4: raftkv.v1.CloseSessionRequest
+	(*CloseSessionResponse)(nil), // 5: raftkv.v1.CloseSessionResponse
+	(*Frame)(nil),                // 6: raftkv.v1.Frame
+	(*Writes)(nil),               // 7: raftkv.v1.Writes
+	(*WriteOperation)(nil),       // 8: raftkv.v1.WriteOperation
+	(*CompareAndSwap)(nil),       // 9: raftkv.v1.CompareAndSwap
+	(*Increment)(nil),            // 10: raftkv.v1.Increment
+	(*WriteResults)(nil),         // 11: raftkv.v1.WriteResults
+	(*WriteResult)(nil),          // 12: raftkv.v1.WriteResult
+	(*Reads)(nil),                // 13: raftkv.v1.Reads
+	(*ReadResults)(nil),          // 14: raftkv.v1.ReadResults
+	(*ReadResult)(nil),           // 15: raftkv.v1.ReadResult
+	(*FrameAnswer)(nil),          // 16: raftkv.v1.FrameAnswer
+	(*WriteRequest)(nil),         // 17: raftkv.v1.WriteRequest
+	(*Put)(nil),                  // 18: raftkv.v1.Put
+	(*Append)(nil),               // 19: raftkv.v1.Append
+	(*Delete)(nil),               // 20: raftkv.v1.Delete
+	(*WriteResponse)(nil),        // 21: raftkv.v1.WriteResponse
+	(*RewriteRequest)(nil),       // 22: raftkv.v1.RewriteRequest
+	(*RewriteProgress)(nil),      // 23: raftkv.v1.RewriteProgress
+	(*StatusRequest)(nil),        // 24: raftkv.v1.StatusRequest
+	(*StatusResponse)(nil),       // 25: raftkv.v1.StatusResponse
+	(*SnapshotTransfer)(nil),     // 26: raftkv.v1.SnapshotTransfer
+	(*Member)(nil),               // 27: raftkv.v1.Member
+	(*JoinRequest)(nil),          // 28: raftkv.v1.JoinRequest
+	(*JoinResponse)(nil),         // 29: raftkv.v1.JoinResponse
+	(*RemoveMemberRequest)(nil),  // 30: raftkv.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil), // 31: raftkv.v1.RemoveMemberResponse
 }
 var file_rpc_kvstream_kvpb_kv_proto_depIdxs = []int32{
-	2,  // 0: raftkv.v1.WriteRequest.put:type_name -> raftkv.v1.Put
-	3,  // 1: raftkv.v1.WriteRequest.append:type_name -> raftkv.v1.Append
-	4,  // 2: raftkv.v1.WriteRequest.delete:type_name -> raftkv.v1.Delete
-	0,  // 3: raftkv.v1.StatusResponse.role:type_name -> raftkv.v1.StatusResponse.Role
-	11, // 4: raftkv.v1.StatusResponse.members:type_name -> raftkv.v1.Member
-	10, // 5: raftkv.v1.StatusResponse.snapshots:type_name -> raftkv.v1.SnapshotTransfer
-	11, // 6: raftkv.v1.JoinResponse.members:type_name -> raftkv.v1.Member
-	11, // 7: raftkv.v1.RemoveMemberResponse.members:type_name -> raftkv.v1.Member
-	1,  // 8: raftkv.v1.Native.Write:input_type -> raftkv.v1.WriteRequest
-	8,  // 9: raftkv.v1.Native.Status:input_type -> raftkv.v1.StatusRequest
-	6,  // 10: raftkv.v1.Native.Rewrite:input_type -> raftkv.v1.RewriteRequest
-	12, // 11: raftkv.v1.Native.Join:input_type -> raftkv.v1.JoinRequest
-	14, // 12: raftkv.v1.Native.RemoveMember:input_type -> raftkv.v1.RemoveMemberRequest
-	5,  // 13: raftkv.v1.Native.Write:output_type -> raftkv.v1.WriteResponse
-	9,  // 14: raftkv.v1.Native.Status:output_type -> raftkv.v1.StatusResponse
-	7,  // 15: raftkv.v1.Native.Rewrite:output_type -> raftkv.v1.RewriteProgress
-	13, // 16: raftkv.v1.Native.Join:output_type -> raftkv.v1.JoinResponse
-	15, // 17: raftkv.v1.Native.RemoveMember:output_type -> raftkv.v1.RemoveMemberResponse
-	13, // [13:18] is the sub-list for method output_type
-	8,  // [8:13] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	8,  // 0: raftkv.v1.Writes.writes:type_name -> raftkv.v1.WriteOperation
+	18, // 1: raftkv.v1.WriteOperation.put:type_name -> raftkv.v1.Put
+	19, // 2: raftkv.v1.WriteOperation.append:type_name -> raftkv.v1.Append
+	20, // 3: raftkv.v1.WriteOperation.delete:type_name -> raftkv.v1.Delete
+	9,  // 4: raftkv.v1.WriteOperation.compare_and_swap:type_name -> raftkv.v1.CompareAndSwap
+	10, // 5: raftkv.v1.WriteOperation.increment:type_name -> raftkv.v1.Increment
+	12, // 6: raftkv.v1.WriteResults.results:type_name -> raftkv.v1.WriteResult
+	0,  // 7: raftkv.v1.WriteResult.refusal:type_name -> raftkv.v1.Refusal
+	15, // 8: raftkv.v1.ReadResults.results:type_name -> raftkv.v1.ReadResult
+	0,  // 9: raftkv.v1.ReadResult.refusal:type_name -> raftkv.v1.Refusal
+	18, // 10: raftkv.v1.WriteRequest.put:type_name -> raftkv.v1.Put
+	19, // 11: raftkv.v1.WriteRequest.append:type_name -> raftkv.v1.Append
+	20, // 12: raftkv.v1.WriteRequest.delete:type_name -> raftkv.v1.Delete
+	1,  // 13: raftkv.v1.StatusResponse.role:type_name -> raftkv.v1.StatusResponse.Role
+	27, // 14: raftkv.v1.StatusResponse.members:type_name -> raftkv.v1.Member
+	26, // 15: raftkv.v1.StatusResponse.snapshots:type_name -> raftkv.v1.SnapshotTransfer
+	27, // 16: raftkv.v1.JoinResponse.members:type_name -> raftkv.v1.Member
+	27, // 17: raftkv.v1.RemoveMemberResponse.members:type_name -> raftkv.v1.Member
+	17, // 18: raftkv.v1.Native.Write:input_type -> raftkv.v1.WriteRequest
+	24, // 19: raftkv.v1.Native.Status:input_type -> raftkv.v1.StatusRequest
+	22, // 20: raftkv.v1.Native.Rewrite:input_type -> raftkv.v1.RewriteRequest
+	28, // 21: raftkv.v1.Native.Join:input_type -> raftkv.v1.JoinRequest
+	30, // 22: raftkv.v1.Native.RemoveMember:input_type -> raftkv.v1.RemoveMemberRequest
+	2,  // 23: raftkv.v1.Native.OpenSession:input_type -> raftkv.v1.OpenSessionRequest
+	4,  // 24: raftkv.v1.Native.CloseSession:input_type -> raftkv.v1.CloseSessionRequest
+	6,  // 25: raftkv.v1.Native.Frames:input_type -> raftkv.v1.Frame
+	21, // 26: raftkv.v1.Native.Write:output_type -> raftkv.v1.WriteResponse
+	25, // 27: raftkv.v1.Native.Status:output_type -> raftkv.v1.StatusResponse
+	23, // 28: raftkv.v1.Native.Rewrite:output_type -> raftkv.v1.RewriteProgress
+	29, // 29: raftkv.v1.Native.Join:output_type -> raftkv.v1.JoinResponse
+	31, // 30: raftkv.v1.Native.RemoveMember:output_type -> raftkv.v1.RemoveMemberResponse
+	3,  // 31: raftkv.v1.Native.OpenSession:output_type -> raftkv.v1.OpenSessionResponse
+	5,  // 32: raftkv.v1.Native.CloseSession:output_type -> raftkv.v1.CloseSessionResponse
+	16, // 33: raftkv.v1.Native.Frames:output_type -> raftkv.v1.FrameAnswer
+	26, // [26:34] is the sub-list for method output_type
+	18, // [18:26] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_rpc_kvstream_kvpb_kv_proto_init() }
@@ -1356,7 +2735,19 @@ func file_rpc_kvstream_kvpb_kv_proto_init() {
 	if File_rpc_kvstream_kvpb_kv_proto != nil {
 		return
 	}
-	file_rpc_kvstream_kvpb_kv_proto_msgTypes[0].OneofWrappers = []any{
+	file_rpc_kvstream_kvpb_kv_proto_msgTypes[6].OneofWrappers = []any{
+		(*WriteOperation_Put)(nil),
+		(*WriteOperation_Append)(nil),
+		(*WriteOperation_Delete)(nil),
+		(*WriteOperation_CompareAndSwap)(nil),
+		(*WriteOperation_Increment)(nil),
+		(*WriteOperation_Txn)(nil),
+	}
+	file_rpc_kvstream_kvpb_kv_proto_msgTypes[7].OneofWrappers = []any{
+		(*CompareAndSwap_ModRevision)(nil),
+		(*CompareAndSwap_ExpectedValue)(nil),
+	}
+	file_rpc_kvstream_kvpb_kv_proto_msgTypes[15].OneofWrappers = []any{
 		(*WriteRequest_Put)(nil),
 		(*WriteRequest_Append)(nil),
 		(*WriteRequest_Delete)(nil),
@@ -1366,8 +2757,8 @@ func file_rpc_kvstream_kvpb_kv_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_kvstream_kvpb_kv_proto_rawDesc), len(file_rpc_kvstream_kvpb_kv_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   15,
+			NumEnums:      2,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

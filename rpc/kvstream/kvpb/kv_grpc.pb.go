@@ -26,6 +26,9 @@ const (
 	Native_Rewrite_FullMethodName      = "/raftkv.v1.Native/Rewrite"
 	Native_Join_FullMethodName         = "/raftkv.v1.Native/Join"
 	Native_RemoveMember_FullMethodName = "/raftkv.v1.Native/RemoveMember"
+	Native_OpenSession_FullMethodName  = "/raftkv.v1.Native/OpenSession"
+	Native_CloseSession_FullMethodName = "/raftkv.v1.Native/CloseSession"
+	Native_Frames_FullMethodName       = "/raftkv.v1.Native/Frames"
 )
 
 // NativeClient is the client API for Native service.
@@ -47,6 +50,15 @@ type NativeClient interface {
 	// RemoveMember removes a member; by force also where the rest would have no
 	// majority. The last voter cannot be removed.
 	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
+	// OpenSession opens a session, in which writes are applied once however often
+	// they are sent. Called twice it opens two; one that nobody uses expires.
+	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error)
+	// CloseSession ends a session. It need not be called.
+	CloseSession(ctx context.Context, in *CloseSessionRequest, opts ...grpc.CallOption) (*CloseSessionResponse, error)
+	// Frames takes frames of operations, any number at a time, and answers each
+	// when it is done, which need not be in the order they came in. Where more are
+	// in flight than a member takes, it reads no further.
+	Frames(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, FrameAnswer], error)
 }
 
 type nativeClient struct {
@@ -116,6 +128,39 @@ func (c *nativeClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest
 	return out, nil
 }
 
+func (c *nativeClient) OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OpenSessionResponse)
+	err := c.cc.Invoke(ctx, Native_OpenSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nativeClient) CloseSession(ctx context.Context, in *CloseSessionRequest, opts ...grpc.CallOption) (*CloseSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CloseSessionResponse)
+	err := c.cc.Invoke(ctx, Native_CloseSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nativeClient) Frames(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, FrameAnswer], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Native_ServiceDesc.Streams[1], Native_Frames_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[Frame, FrameAnswer]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Native_FramesClient = grpc.BidiStreamingClient[Frame, FrameAnswer]
+
 // NativeServer is the server API for Native service.
 // All implementations must embed UnimplementedNativeServer
 // for forward compatibility.
@@ -135,6 +180,15 @@ type NativeServer interface {
 	// RemoveMember removes a member; by force also where the rest would have no
 	// majority. The last voter cannot be removed.
 	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
+	// OpenSession opens a session, in which writes are applied once however often
+	// they are sent. Called twice it opens two; one that nobody uses expires.
+	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error)
+	// CloseSession ends a session. It need not be called.
+	CloseSession(context.Context, *CloseSessionRequest) (*CloseSessionResponse, error)
+	// Frames takes frames of operations, any number at a time, and answers each
+	// when it is done, which need not be in the order they came in. Where more are
+	// in flight than a member takes, it reads no further.
+	Frames(grpc.BidiStreamingServer[Frame, FrameAnswer]) error
 	mustEmbedUnimplementedNativeServer()
 }
 
@@ -159,6 +213,15 @@ func (UnimplementedNativeServer) Join(context.Context, *JoinRequest) (*JoinRespo
 }
 func (UnimplementedNativeServer) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
+}
+func (UnimplementedNativeServer) OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OpenSession not implemented")
+}
+func (UnimplementedNativeServer) CloseSession(context.Context, *CloseSessionRequest) (*CloseSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CloseSession not implemented")
+}
+func (UnimplementedNativeServer) Frames(grpc.BidiStreamingServer[Frame, FrameAnswer]) error {
+	return status.Error(codes.Unimplemented, "method Frames not implemented")
 }
 func (UnimplementedNativeServer) mustEmbedUnimplementedNativeServer() {}
 func (UnimplementedNativeServer) testEmbeddedByValue()                {}
@@ -264,6 +327,49 @@ func _Native_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Native_OpenSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OpenSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NativeServer).OpenSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Native_OpenSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NativeServer).OpenSession(ctx, req.(*OpenSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Native_CloseSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CloseSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NativeServer).CloseSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Native_CloseSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NativeServer).CloseSession(ctx, req.(*CloseSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Native_Frames_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(NativeServer).Frames(&grpc.GenericServerStream[Frame, FrameAnswer]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Native_FramesServer = grpc.BidiStreamingServer[Frame, FrameAnswer]
+
 // Native_ServiceDesc is the grpc.ServiceDesc for Native service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -287,12 +393,26 @@ var Native_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "RemoveMember",
 			Handler:    _Native_RemoveMember_Handler,
 		},
+		{
+			MethodName: "OpenSession",
+			Handler:    _Native_OpenSession_Handler,
+		},
+		{
+			MethodName: "CloseSession",
+			Handler:    _Native_CloseSession_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Rewrite",
 			Handler:       _Native_Rewrite_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "Frames",
+			Handler:       _Native_Frames_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "rpc/kvstream/kvpb/kv.proto",
