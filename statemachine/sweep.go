@@ -121,8 +121,9 @@ func (c *compactions) next(swept, compacted int64) (compaction, bool) {
 type sweep struct {
 	state *sweepState // of the database it works on
 	pass  mvcc.Sweep
-	// hasher computes the hash of the compaction before anything is removed;
-	// nil when that is done, or is impossible since something was removed.
+	// hasher computes the hash of the compaction. It is a step ahead of the
+	// removals, which so find in the cache what it has read. Nil when it is done,
+	// or is impossible since something was removed.
 	hasher *mvcc.Hasher
 	report SweepReport
 }
@@ -163,15 +164,25 @@ func (m *Machine) SweepStep(limit int) (more bool, complete *SweepReport, err er
 	}
 	s := m.sweep
 	snapshot := v.handle.DB().NewSnapshot()
-	if s.hasher != nil {
-		err = m.hashStep(s, snapshot, limit)
+	if last := s.removable(); last >= s.pass.Next.Main {
+		complete, err = m.removeStep(v, snapshot, limit, last)
 	} else {
-		complete, err = m.removeStep(v, snapshot, limit)
+		err = m.hashStep(s, snapshot, limit)
 	}
 	if err := errors.Join(err, snapshot.Close()); err != nil {
 		return false, nil, fmt.Errorf("removing compacted revisions: %w", err)
 	}
 	return true, complete, nil
+}
+
+// removable is the last main revision whose changes may be looked at now. As
+// long as the hash has not seen all that was there when the sweep began behind
+// the one before, it is below Next: those versions are hashed at their place.
+func (s *sweep) removable() int64 {
+	if s.hasher == nil {
+		return s.pass.Target
+	}
+	return min(s.hasher.Hashed(), s.pass.Target)
 }
 
 // beginSweep goes on with an interrupted sweep, or begins the next; nil if
@@ -211,7 +222,7 @@ func (m *Machine) hashStep(s *sweep, db pebble.Reader, limit int) error {
 }
 
 // removeStep removes records and moves the sweep record in one batch.
-func (m *Machine) removeStep(v *view, db pebble.Reader, limit int) (complete *SweepReport, err error) {
+func (m *Machine) removeStep(v *view, db pebble.Reader, limit int, last int64) (complete *SweepReport, err error) {
 	s := m.sweep
 	batch, err := m.store.NewBatchFor(v.handle)
 	if err != nil {
@@ -219,7 +230,7 @@ func (m *Machine) removeStep(v *view, db pebble.Reader, limit int) (complete *Sw
 	}
 	// Whoever hashes must know before anything goes.
 	s.state.target.Store(s.pass.Target)
-	removed, done, err := s.pass.Step(db, batch, limit)
+	removed, done, err := s.pass.Step(db, batch, limit, last)
 	record := sweepRecord{swept: s.pass.Since, target: s.pass.Target, next: s.pass.Next,
 		removed: s.state.record.removed + removed.Bytes}
 	if done {

@@ -27,9 +27,9 @@ type State interface {
 
 // SweeperConfig sets up a Sweeper.
 type SweeperConfig struct {
-	// BatchLimit is how many changes a step looks at, 0: 1000. SleepInterval is
-	// the pause after a step; 0: as long as the step took, pauseMax at most, so
-	// that a sweep never has more than half a core and does not dawdle either.
+	// BatchLimit is how many changes a step looks at, 0: 500. SleepInterval is
+	// the pause after a step; 0: as long as the step took, so that a sweep never
+	// has more than half a core, and several times that on a busy machine.
 	BatchLimit    int
 	SleepInterval time.Duration
 	Logger        *zap.Logger
@@ -37,12 +37,19 @@ type SweeperConfig struct {
 	OnFatal func(error)
 }
 
-const pauseMax = 10 * time.Millisecond
+const (
+	// pauseMax is the longest pause that nobody asked for.
+	pauseMax = 20 * time.Millisecond
+	// A pause that ends lateMin too late or later says that others wait for the
+	// cores; those that follow are crowdedPause times as long.
+	lateMin      = time.Millisecond
+	crowdedPause = 4
+)
 
 // EnsureDefaults fills what is zero.
 func (c *SweeperConfig) EnsureDefaults() {
 	if c.BatchLimit == 0 {
-		c.BatchLimit = 1000
+		c.BatchLimit = 500
 	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
@@ -106,9 +113,12 @@ func (s *Sweeper) Run(ctx context.Context, state State) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var began time.Time // of the sweep under way; zero: none
+	due := time.Now()   // when the pause is to end
+	var late time.Duration
 	for {
 		select {
 		case <-timer.C:
+			late = time.Since(due)
 		case <-s.wake:
 		case <-ctx.Done():
 			return
@@ -132,15 +142,22 @@ func (s *Sweeper) Run(ctx context.Context, state State) {
 			s.tell(false)
 		}
 		if more { // else until somebody wakes it
-			timer.Reset(s.pause(time.Since(stepBegan)))
+			now := time.Now()
+			pause := s.pause(now.Sub(stepBegan), late)
+			due = now.Add(pause)
+			timer.Reset(pause)
 		}
 	}
 }
 
-// pause is how long to rest after a step that took so long.
-func (s *Sweeper) pause(step time.Duration) time.Duration {
-	if s.cfg.SleepInterval > 0 {
+// pause is how long to rest after a step that took so long, when the pause
+// before it ended so late.
+func (s *Sweeper) pause(step, late time.Duration) time.Duration {
+	switch {
+	case s.cfg.SleepInterval > 0:
 		return s.cfg.SleepInterval
+	case late >= lateMin:
+		step *= crowdedPause
 	}
 	return min(step, pauseMax)
 }

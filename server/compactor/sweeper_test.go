@@ -137,3 +137,29 @@ func TestSweeperEndsOnError(t *testing.T) {
 		t.Error("a faulty configuration was accepted")
 	}
 }
+
+func TestPausesGrowOnABusyMachine(t *testing.T) {
+	free, err := NewSweeper(SweeperConfig{OnFatal: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, err := NewSweeper(SweeperConfig{SleepInterval: 7 * time.Millisecond, OnFatal: func(error) {}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const ms = time.Millisecond
+	for _, tc := range []struct {
+		s                *Sweeper
+		step, late, want time.Duration
+	}{
+		{free, 2 * ms, 0, 2 * ms},
+		{free, 2 * ms, lateMin, 2 * ms * crowdedPause},
+		{free, time.Second, 0, pauseMax},
+		{free, time.Second, time.Second, pauseMax},
+		{told, 2 * ms, time.Second, 7 * ms},
+	} {
+		if got := tc.s.pause(tc.step, tc.late); got != tc.want {
+			t.Errorf("after %v, %v late: %v, not %v", tc.step, tc.late, got, tc.want)
+		}
+	}
+}

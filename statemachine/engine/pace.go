@@ -37,8 +37,9 @@ type pacer struct {
 	now   func() time.Time
 	sleep func(time.Duration)
 
-	flushBegan atomic.Int64  // UnixNano of the last flush
-	rest       atomic.Uint64 // rest for each unit of work, in thousandths
+	flushBegan atomic.Int64 // UnixNano of the last flush
+	filled     atomic.Int64 // nanoseconds that its memtable took to fill
+	stalled    atomic.Bool  // writes had to wait since then
 }
 
 func newPacer(now func() time.Time, sleep func(time.Duration)) *pacer {
@@ -49,13 +50,24 @@ func newPacer(now func() time.Time, sleep func(time.Duration)) *pacer {
 // how much time there is.
 func (p *pacer) flushes(pebble.FlushInfo) {
 	now := p.now().UnixNano()
-	filled := time.Duration(now - p.flushBegan.Swap(now))
-	share := float64(min(filled, calm)-hurry) / float64(calm-hurry)
-	p.rest.Store(uint64(1000 * restMax * max(0, share)))
+	p.filled.Store(now - p.flushBegan.Swap(now))
+	p.stalled.Store(false)
 }
 
 // stalls is told that writes wait.
-func (p *pacer) stalls(pebble.WriteStallBeginInfo) { p.rest.Store(0) }
+func (p *pacer) stalls(pebble.WriteStallBeginInfo) { p.stalled.Store(true) }
+
+// rest is how long to rest after so much work. A memtable that is not full yet
+// counts with its age, so that what bulk writes left behind becomes slow once
+// they end.
+func (p *pacer) rest(worked time.Duration) time.Duration {
+	if p.stalled.Load() {
+		return 0
+	}
+	filled := time.Duration(max(p.filled.Load(), p.now().UnixNano()-p.flushBegan.Load()))
+	share := max(0, float64(min(filled, calm)-hurry)/float64(calm-hurry))
+	return min(time.Duration(restMax*share*float64(worked)), restLongest)
+}
 
 // pacedFS is a file system whose tables are written at a pace.
 type pacedFS struct {
@@ -88,8 +100,8 @@ func (f *pacedFile) Write(p []byte) (int, error) {
 	if worked < restAfter {
 		return n, err
 	}
-	if rest := worked * time.Duration(f.pacer.rest.Load()) / 1000; rest > 0 {
-		f.pacer.sleep(min(rest, restLongest))
+	if rest := f.pacer.rest(worked); rest > 0 {
+		f.pacer.sleep(rest)
 	}
 	f.since = f.pacer.now()
 	return n, err

@@ -70,6 +70,11 @@ func TestFlushesAndCompactionsRest(t *testing.T) {
 			t.Errorf("%s after a memtable of %v: rested %.2f of the time, not %.2f to %.2f", tc.category, tc.filled, share, tc.from, tc.to)
 		}
 	}
+	flush(0)
+	w.now = w.now.Add(time.Minute) // the bulk of writes is over
+	if _, share := w.rest(t, p, writesCompaction); share < 0.6 {
+		t.Errorf("rested %.2f of the time long after the last flush", share)
+	}
 	flush(time.Minute)
 	p.stalls(pebble.WriteStallBeginInfo{})
 	if rested, _ := w.rest(t, p, writesFlush); rested > 0 {

@@ -40,6 +40,9 @@ type Hasher struct {
 // bucket is the name of etcd's bucket of versions.
 const bucket = "key"
 
+// Hashed returns the last main revision of which everything is hashed.
+func (h *Hasher) Hashed() int64 { return h.next.Main - 1 }
+
 // Sum returns the hash once Step has reported that it is complete.
 func (h *Hasher) Sum() uint32 { return h.sum }
 

@@ -40,15 +40,18 @@ type Swept struct {
 // Start returns where a sweep begins.
 func (s *Sweep) Start() keys.Revision { return keys.Revision{Main: max(s.Since, FirstRevision)} }
 
-// Step looks at up to limit changes, puts the removals into batch and moves
-// Next. It reports whether the sweep is complete. db must not change during
-// the call.
-func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swept, done bool, err error) {
-	changes, done, err := readChanges(db, s.Next, s.Target, limit)
-	if err != nil || len(changes) == 0 {
-		return removed, done, err
+// Step looks at up to limit changes, none above main revision last, puts the
+// removals into batch and moves Next. It reports whether the sweep is complete.
+// db must not change during the call.
+func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, last int64) (removed Swept, done bool, err error) {
+	changes, all, err := readChanges(db, s.Next, last, limit)
+	if err != nil {
+		return removed, false, err
 	}
-	last := changes[len(changes)-1].revision
+	next := keys.Revision{Main: last + 1}
+	if !all {
+		next = nextRevision(changes[len(changes)-1].revision)
+	}
 	it, err := newIterator(db)
 	if err != nil {
 		return removed, false, err
@@ -68,8 +71,8 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swe
 	if err := errors.Join(err, it.Close()); err != nil {
 		return removed, false, fmt.Errorf("sweeping up to revision %d: %w", s.Target, err)
 	}
-	s.Next = nextRevision(last)
-	return step.removed, done, nil
+	s.Next = next
+	return step.removed, s.Next.Main > s.Target, nil
 }
 
 // compareChanges orders changes as the keys table does: newest first.
