@@ -214,6 +214,11 @@ func (m *Member) SetClientURLs(urls ...string) {
 	m.mu.clientURLs = urls
 }
 
+// Arm makes an alarm of the member active.
+func (m *Member) Arm(alarm pb.AlarmType) {
+	m.cluster.store.arm(&pb.AlarmMember{MemberID: m.id, Alarm: alarm})
+}
+
 // Lag makes the member report a log that lacks so many entries.
 func (m *Member) Lag(entries uint64) {
 	m.mu.Lock()

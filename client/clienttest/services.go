@@ -131,6 +131,15 @@ func (s *kv) Txn(_ context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error)
 	return resp, nil
 }
 
+func (s *kv) Compact(_ context.Context, req *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	revision, err := s.m.cluster.store.compact(req.GetRevision())
+	if err != nil {
+		return nil, err
+	}
+	s.m.cluster.advance()
+	return &pb.CompactionResponse{Header: s.m.header(revision)}, nil
+}
+
 type clusterService struct {
 	pb.UnimplementedClusterServer
 	m *Member
@@ -165,4 +174,16 @@ func (s *maintenance) Status(context.Context, *pb.StatusRequest) (*pb.StatusResp
 		RaftAppliedIndex: c.index() - missing,
 		IsLearner:        role == kvpb.StatusResponse_LEARNER,
 	}, nil
+}
+
+func (s *maintenance) Alarm(_ context.Context, req *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	store := s.m.cluster.store
+	switch req.GetAction() {
+	case pb.AlarmRequest_DEACTIVATE:
+		s.m.cluster.advance()
+		return &pb.AlarmResponse{Header: s.m.header(store.revision()), Alarms: store.disarm(req)}, nil
+	case pb.AlarmRequest_GET:
+		return &pb.AlarmResponse{Header: s.m.header(store.revision()), Alarms: store.active()}, nil
+	}
+	return nil, status.Errorf(codes.InvalidArgument, "the fake does not know the action %v", req.GetAction())
 }

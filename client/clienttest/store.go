@@ -23,6 +23,9 @@ type state map[string]*mvccpb.KeyValue
 type store struct {
 	mu      sync.Mutex
 	history []state // history[i] belongs to revision i+1
+	// compacted is the newest revision that was compacted, alarms are active.
+	compacted int64
+	alarms    []*pb.AlarmMember
 }
 
 func newStore() *store { return &store{history: []state{{}}} }
@@ -107,6 +110,45 @@ func (s *store) delete(req *pb.DeleteRangeRequest) (revision, deleted int64, err
 	return s.endLocked(w), deleted, nil
 }
 
+func (s *store) compact(at int64) (revision int64, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case at <= s.compacted:
+		return 0, rpctypes.ErrGRPCCompacted
+	case at > s.revisionLocked():
+		return 0, rpctypes.ErrGRPCFutureRev
+	}
+	s.compacted = at
+	return s.revisionLocked(), nil
+}
+
+func (s *store) arm(a *pb.AlarmMember) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms = append(s.alarms, a)
+}
+
+func (s *store) active() []*pb.AlarmMember {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.alarms)
+}
+
+// disarm returns the alarm if it was active.
+func (s *store) disarm(req *pb.AlarmRequest) (ended []*pb.AlarmMember) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarms = slices.DeleteFunc(slices.Clone(s.alarms), func(a *pb.AlarmMember) bool {
+		if a.GetMemberID() == req.GetMemberID() && a.GetAlarm() == req.GetAlarm() {
+			ended = append(ended, a)
+			return true
+		}
+		return false
+	})
+	return ended
+}
+
 func (s *store) read(req *pb.RangeRequest) (*pb.RangeResponse, int64, error) {
 	if len(req.GetKey()) == 0 {
 		return nil, 0, rpctypes.ErrGRPCEmptyKey
@@ -119,6 +161,9 @@ func (s *store) read(req *pb.RangeRequest) (*pb.RangeResponse, int64, error) {
 	}
 	if req.GetRevision() > 0 {
 		at = req.GetRevision()
+	}
+	if at < s.compacted {
+		return nil, 0, rpctypes.ErrGRPCCompacted
 	}
 	return s.history[at-1].read(req), s.revisionLocked(), nil
 }

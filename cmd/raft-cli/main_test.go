@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/datadriven"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -50,7 +51,7 @@ func hang(m *clienttest.Member, hanging chan struct{}) {
 //	                                              the cluster before, none for no variable
 //	stop|hang|break|serve|candidate|learner|follower|leader node=N
 //	refuse node=N with=NAME
-//	name node=N is=NAME, lag node=N by=ENTRIES, urls node=N are=LIST
+//	name node=N is=NAME, lag node=N by=ENTRIES, urls node=N are=LIST, alarm node=N is=NOSPACE
 //	cli                                           first line: the arguments, then the standard input
 //	calls                                         what has reached members since the last calls
 func TestScripts(t *testing.T) {
@@ -147,6 +148,10 @@ func (s *script) change(d *datadriven.TestData, m *clienttest.Member) {
 		var name string
 		d.MaybeScanArgs(s.t, "is", &name)
 		m.SetName(name)
+	case "alarm":
+		var name string
+		d.ScanArgs(s.t, "is", &name)
+		m.Arm(pb.AlarmType(pb.AlarmType_value[name]))
 	case "urls":
 		m.SetClientURLs()
 	case "lag":
