@@ -121,10 +121,11 @@ func (c *compactions) next(swept, compacted int64) (compaction, bool) {
 type sweep struct {
 	state *sweepState // of the database it works on
 	pass  mvcc.Sweep
-	// hasher computes the hash of the compaction. It is a step ahead of the
-	// removals, which so find in the cache what it has read. Nil when it is done,
-	// or is impossible since something was removed.
+	// hasher computes the hash of the compaction: first over what the sweep
+	// before left, then over the changes since, while they are swept. Nil if that
+	// is impossible since something was removed.
 	hasher *mvcc.Hasher
+	hashed bool // what the sweep before left
 	report SweepReport
 }
 
@@ -164,25 +165,15 @@ func (m *Machine) SweepStep(limit int) (more bool, complete *SweepReport, err er
 	}
 	s := m.sweep
 	snapshot := v.handle.DB().NewSnapshot()
-	if last := s.removable(); last >= s.pass.Next.Main {
-		complete, err = m.removeStep(v, snapshot, limit, last)
+	if s.hasher != nil && !s.hashed {
+		s.hashed, err = s.hasher.StepTo(snapshot, limit, s.pass.Since)
 	} else {
-		err = m.hashStep(s, snapshot, limit)
+		complete, err = m.removeStep(v, snapshot, limit)
 	}
 	if err := errors.Join(err, snapshot.Close()); err != nil {
 		return false, nil, fmt.Errorf("removing compacted revisions: %w", err)
 	}
 	return true, complete, nil
-}
-
-// removable is the last main revision whose changes may be looked at now. As
-// long as the hash has not seen all that was there when the sweep began behind
-// the one before, it is below Next: those versions are hashed at their place.
-func (s *sweep) removable() int64 {
-	if s.hasher == nil {
-		return s.pass.Target
-	}
-	return min(s.hasher.Hashed(), s.pass.Target)
 }
 
 // beginSweep goes on with an interrupted sweep, or begins the next; nil if
@@ -209,20 +200,8 @@ func (m *Machine) beginSweep(v *view) *sweep {
 	return s
 }
 
-// hashStep computes the hash of a compaction, as far as limit allows.
-func (m *Machine) hashStep(s *sweep, db pebble.Reader, limit int) error {
-	done, err := s.hasher.Step(db, limit)
-	if err != nil || !done {
-		return err
-	}
-	s.report.Hash, s.report.HashKnown = s.hasher.Sum(), true
-	m.compactions.keep(KVHash{Hash: s.hasher.Sum(), CompactRevision: s.hasher.Compacted, HashRevision: s.hasher.Revision})
-	s.hasher = nil
-	return nil
-}
-
 // removeStep removes records and moves the sweep record in one batch.
-func (m *Machine) removeStep(v *view, db pebble.Reader, limit int, last int64) (complete *SweepReport, err error) {
+func (m *Machine) removeStep(v *view, db pebble.Reader, limit int) (complete *SweepReport, err error) {
 	s := m.sweep
 	batch, err := m.store.NewBatchFor(v.handle)
 	if err != nil {
@@ -230,7 +209,7 @@ func (m *Machine) removeStep(v *view, db pebble.Reader, limit int, last int64) (
 	}
 	// Whoever hashes must know before anything goes.
 	s.state.target.Store(s.pass.Target)
-	removed, done, err := s.pass.Step(db, batch, limit, last)
+	removed, done, err := s.pass.Step(db, batch, limit, s.hasher)
 	record := sweepRecord{swept: s.pass.Since, target: s.pass.Target, next: s.pass.Next,
 		removed: s.state.record.removed + removed.Bytes}
 	if done {
@@ -250,6 +229,10 @@ func (m *Machine) removeStep(v *view, db pebble.Reader, limit int, last int64) (
 	s.report.Bytes += removed.Bytes
 	if !done {
 		return nil, nil
+	}
+	if h := s.hasher; h != nil {
+		s.report.Hash, s.report.HashKnown = h.Sum(), true
+		m.compactions.keep(KVHash{Hash: h.Sum(), CompactRevision: h.Compacted, HashRevision: h.Revision})
 	}
 	m.sweep = nil
 	return &s.report, nil

@@ -28,8 +28,8 @@ type State interface {
 // SweeperConfig sets up a Sweeper.
 type SweeperConfig struct {
 	// BatchLimit is how many changes a step looks at, 0: 500. SleepInterval is
-	// the pause after a step; 0: as long as the step took, so that a sweep never
-	// has more than half a core, and several times that on a busy machine.
+	// the pause after a step; 0: three times as long as the step took, so that a
+	// sweep has a quarter of a core.
 	BatchLimit    int
 	SleepInterval time.Duration
 	Logger        *zap.Logger
@@ -38,12 +38,10 @@ type SweeperConfig struct {
 }
 
 const (
-	// pauseMax is the longest pause that nobody asked for.
-	pauseMax = 20 * time.Millisecond
-	// A pause that ends lateMin too late or later says that others wait for the
-	// cores; those that follow are crowdedPause times as long.
-	lateMin      = time.Millisecond
-	crowdedPause = 4
+	// A pause that nobody has set is pauseShare times as long as the step before,
+	// and pauseMax at most.
+	pauseShare = 3
+	pauseMax   = 20 * time.Millisecond
 )
 
 // EnsureDefaults fills what is zero.
@@ -113,12 +111,9 @@ func (s *Sweeper) Run(ctx context.Context, state State) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	var began time.Time // of the sweep under way; zero: none
-	due := time.Now()   // when the pause is to end
-	var late time.Duration
 	for {
 		select {
 		case <-timer.C:
-			late = time.Since(due)
 		case <-s.wake:
 		case <-ctx.Done():
 			return
@@ -142,24 +137,17 @@ func (s *Sweeper) Run(ctx context.Context, state State) {
 			s.tell(false)
 		}
 		if more { // else until somebody wakes it
-			now := time.Now()
-			pause := s.pause(now.Sub(stepBegan), late)
-			due = now.Add(pause)
-			timer.Reset(pause)
+			timer.Reset(s.pause(time.Since(stepBegan)))
 		}
 	}
 }
 
-// pause is how long to rest after a step that took so long, when the pause
-// before it ended so late.
-func (s *Sweeper) pause(step, late time.Duration) time.Duration {
-	switch {
-	case s.cfg.SleepInterval > 0:
+// pause is how long to rest after a step that took so long.
+func (s *Sweeper) pause(step time.Duration) time.Duration {
+	if s.cfg.SleepInterval > 0 {
 		return s.cfg.SleepInterval
-	case late >= lateMin:
-		step *= crowdedPause
 	}
-	return min(step, pauseMax)
+	return min(pauseShare*step, pauseMax)
 }
 
 func (s *Sweeper) log(state State, r *statemachine.SweepReport, took time.Duration) {

@@ -40,25 +40,27 @@ type Hasher struct {
 // bucket is the name of etcd's bucket of versions.
 const bucket = "key"
 
-// Hashed returns the last main revision of which everything is hashed.
-func (h *Hasher) Hashed() int64 { return h.next.Main - 1 }
-
-// Sum returns the hash once Step has reported that it is complete.
+// Sum returns the hash once everything up to Revision is hashed.
 func (h *Hasher) Sum() uint32 { return h.sum }
 
 // Step hashes up to limit records and reports whether that were all. Versions
 // above Compacted must all be there; db may differ from call to call in what
 // is removed at and below it.
 func (h *Hasher) Step(db pebble.Reader, limit int) (done bool, err error) {
+	return h.StepTo(db, limit, h.Revision)
+}
+
+// StepTo is Step for the records up to main revision last.
+func (h *Hasher) StepTo(db pebble.Reader, limit int, last int64) (done bool, err error) {
 	if !h.started {
 		if err := h.start(db); err != nil {
 			return false, err
 		}
 	}
-	if h.Revision < FirstRevision {
+	if last = min(last, h.Revision); last < FirstRevision {
 		return true, nil
 	}
-	changes, done, err := readChanges(db, h.next, h.Revision, limit)
+	changes, done, err := readChanges(db, h.next, last, limit)
 	if err != nil || len(changes) == 0 {
 		return done, err
 	}
@@ -68,9 +70,8 @@ func (h *Hasher) Step(db pebble.Reader, limit int) (done bool, err error) {
 	}
 	err = h.changes(it, changes)
 	if err := errors.Join(err, it.Close()); err != nil {
-		return false, fmt.Errorf("hashing up to revision %d: %w", h.Revision, err)
+		return false, fmt.Errorf("hashing up to revision %d: %w", last, err)
 	}
-	h.next = nextRevision(changes[len(changes)-1].revision)
 	return done, nil
 }
 
@@ -84,23 +85,26 @@ type record struct {
 // changes hashes records. They are read in the order of the keys table, since
 // neighbours share blocks, and joined in that of revisions.
 func (h *Hasher) changes(it *pebble.Iterator, changes []change) (err error) {
-	order := make([]int, len(changes))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int { return compareChanges(changes[a], changes[b]) })
+	next := nextRevision(changes[len(changes)-1].revision)
+	slices.SortFunc(changes, compareChanges)
 	records := make([]record, len(changes))
-	for _, i := range order {
-		if records[i], err = h.change(it, changes[i]); err != nil {
+	for _, c := range changes {
+		if records[c.place], err = h.change(it, c); err != nil {
 			return err
 		}
 	}
+	h.fold(records, next)
+	return nil
+}
+
+// fold appends the records up to next to the hash.
+func (h *Hasher) fold(records []record, next keys.Revision) {
 	for _, r := range records {
 		if r.length > 0 {
 			h.sum = h.join.join(h.sum, r.sum, r.length)
 		}
 	}
-	return nil
+	h.next = next
 }
 
 func (h *Hasher) start(db pebble.Reader) error {
@@ -130,6 +134,16 @@ func (h *Hasher) change(it *pebble.Iterator, c change) (record, error) {
 		return record{}, err
 	}
 	return h.record(&kv, true)
+}
+
+// at hashes the version at which the iterator stands.
+func (h *Hasher) at(it *pebble.Iterator, c change) (record, error) {
+	kv := KeyValue{Key: c.key, Revision: c.revision}
+	found, err := decodeValue(it, &kv)
+	if err != nil {
+		return record{}, err
+	}
+	return h.record(&kv, found)
 }
 
 // exactly hashes the record of a version that must be there.

@@ -40,23 +40,24 @@ type Swept struct {
 // Start returns where a sweep begins.
 func (s *Sweep) Start() keys.Revision { return keys.Revision{Main: max(s.Since, FirstRevision)} }
 
-// Step looks at up to limit changes, none above main revision last, puts the
-// removals into batch and moves Next. It reports whether the sweep is complete.
-// db must not change during the call.
-func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, last int64) (removed Swept, done bool, err error) {
-	changes, all, err := readChanges(db, s.Next, last, limit)
-	if err != nil {
-		return removed, false, err
+// Step looks at up to limit changes, puts the removals into batch and moves
+// Next. It reports whether the sweep is complete. db must not change during the
+// call. With a hasher, which has hashed what is up to Since, it hashes the rest
+// on the way.
+func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, hasher *Hasher) (removed Swept, done bool, err error) {
+	changes, done, err := readChanges(db, s.Next, s.Target, limit)
+	if err != nil || len(changes) == 0 {
+		return removed, done, err
 	}
-	next := keys.Revision{Main: last + 1}
-	if !all {
-		next = nextRevision(changes[len(changes)-1].revision)
-	}
+	next := nextRevision(changes[len(changes)-1].revision)
 	it, err := newIterator(db)
 	if err != nil {
 		return removed, false, err
 	}
-	step := sweepStep{sweep: s, it: it, batch: batch}
+	step := sweepStep{sweep: s, it: it, batch: batch, hasher: hasher}
+	if hasher != nil {
+		step.records = make([]record, len(changes))
+	}
 	// In the order of the table, newest first, neighbours are read with one
 	// seek, and every seek goes forward.
 	slices.SortFunc(changes, compareChanges)
@@ -71,8 +72,11 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, last int64) 
 	if err := errors.Join(err, it.Close()); err != nil {
 		return removed, false, fmt.Errorf("sweeping up to revision %d: %w", s.Target, err)
 	}
+	if hasher != nil {
+		hasher.fold(step.records, next)
+	}
 	s.Next = next
-	return step.removed, s.Next.Main > s.Target, nil
+	return step.removed, done, nil
 }
 
 // compareChanges orders changes as the keys table does: newest first.
@@ -104,6 +108,7 @@ func nextRevision(r keys.Revision) keys.Revision {
 type change struct {
 	revision keys.Revision
 	key      []byte
+	place    int // among those that were read together
 }
 
 // readChanges returns up to limit changes from revision from to the end of
@@ -129,7 +134,7 @@ func readChanges(db pebble.Reader, from keys.Revision, last int64, limit int) (c
 			break
 		}
 		if value, err = it.ValueAndErr(); err == nil {
-			c.key = bytes.Clone(value)
+			c.key, c.place = bytes.Clone(value), len(changes)
 			changes = append(changes, c)
 		}
 	}
@@ -144,6 +149,8 @@ type sweepStep struct {
 	sweep   *Sweep
 	it      *pebble.Iterator // over the keys table
 	batch   SweepBatch
+	hasher  *Hasher  // nil: nobody hashes
+	records []record // what it made of the changes
 	removed Swept
 	seekKey []byte
 	rev     []byte
@@ -159,39 +166,59 @@ func (s *sweepStep) key(changes []change) error {
 	if !found {
 		return s.missing(changes[0])
 	}
-	if newest == changes[0].revision {
-		if err := s.newest(changes[0]); err != nil {
+	at := newest
+	for _, c := range changes {
+		if at, err = s.walk(at, c); err != nil {
 			return err
 		}
-		if len(changes) > 1 && !s.it.Next() {
-			return errors.Join(s.missing(changes[1]), s.it.Error())
-		}
-	} else if err := s.seekExactly(changes[0]); err != nil {
-		return err
-	}
-	for i, c := range changes {
-		if c.revision == newest {
-			continue
-		}
-		// Mostly the next one.
-		if _, at, err := decodeKey(s.it.Key()); err != nil {
-			return err
-		} else if at != c.revision {
-			if err := s.seekExactly(c); err != nil {
-				return err
-			}
-		}
-		if err := s.remove(c); err != nil {
+		if err := s.hash(c); err != nil {
 			return err
 		}
-		if i+1 < len(changes) && !s.it.Next() {
-			return errors.Join(s.missing(changes[i+1]), s.it.Error())
+		if at == newest {
+			err = s.newest(c)
+		} else {
+			err = s.remove(c)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	if newest == changes[0].revision {
 		return s.older(key)
 	}
 	return nil
+}
+
+// walkMax versions are stepped over before it is cheaper to seek.
+const walkMax = 8
+
+// walk moves from a version of a key to an older one, which must be there.
+func (s *sweepStep) walk(at keys.Revision, to change) (keys.Revision, error) {
+	for range walkMax {
+		if at == to.revision {
+			return at, nil
+		}
+		if !s.it.Next() {
+			return at, errors.Join(s.missing(to), s.it.Error())
+		}
+		var err error
+		if _, at, err = decodeKey(s.it.Key()); err != nil {
+			return at, err
+		}
+		if compareRevisions(at, to.revision) < 0 {
+			return at, s.missing(to)
+		}
+	}
+	return to.revision, s.seekExactly(to)
+}
+
+// hash hashes the change at which the iterator stands, unless the hasher had to
+// take it for one that the compaction before left.
+func (s *sweepStep) hash(c change) (err error) {
+	if s.hasher != nil && c.revision.Main > s.hasher.Compacted {
+		s.records[c.place], err = s.hasher.at(s.it, c)
+	}
+	return err
 }
 
 // newest handles the newest version at Target, at which the iterator stands.
