@@ -89,7 +89,7 @@ func New(m Member, cfg Config) (*Keeper, error) {
 
 // Run looks after sessions whenever the member leads, until ctx ends.
 func (k *Keeper) Run(ctx context.Context) {
-	for k.member.AwaitLeadership(ctx) == nil {
+	for k.member.AwaitLeadership(ctx) == nil && ctx.Err() == nil {
 		if term, leads := k.member.Leads(); leads {
 			k.lead(ctx, term)
 		}

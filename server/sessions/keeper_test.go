@@ -141,6 +141,8 @@ func TestKeeper(t *testing.T) {
 		m.lead(6, false)
 		m.use(4, 10)
 		expect(2 * ttl)
+		m.lead(7, true) // it ends while the member leads, too
+		expect(ttl / 2)
 		cancel()
 		run.Wait()
 	})
