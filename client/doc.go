@@ -13,9 +13,13 @@
 // run. [Client.Claim] and [Client.Observe] are etcd's recipe for locks and
 // elections, so they work together with users of etcd's own libraries.
 //
-// What it deliberately does not do: it keeps no session, so it never repeats a
+// A [Session] is the way to use a cluster heavily: calls of many goroutines share
+// frames of one stream, and each write takes effect once, however often it has to
+// be sent. It speaks the native service alone.
+//
+// What it deliberately does not do: outside a Session it never repeats a
 // write whose outcome it does not know, but for the one of a Claim, which done
-// twice is done once; it does not pipeline, balance load or
+// twice is done once; and there it does not pipeline, balance load or
 // remember which endpoint answered last. It reads no certificate files.
 //
 // # What callers can rely on
@@ -35,6 +39,23 @@
 //     be another cluster.
 //  5. Every answer names the endpoint and the member that gave it.
 //
+// # What callers of a Session can rely on
+//
+//  1. A write is applied at most once, and exactly once if it returns without an
+//     error. Errors match [ErrNotApplied], [ErrApplied] (it was applied, and its
+//     result is lost) or [ErrUnknownOutcome], one of the three.
+//  2. Writes of one goroutine that calls them one after the other take effect in
+//     that order. So do all writes of a Session, in the order in which their calls
+//     were queued, as long as the session lives.
+//  3. A lone call is sent at once. While SessionConfig.FramesInFlight frames are
+//     under way, what is called becomes the next frame.
+//  4. Writes go to the leader, reads to the member that answers fastest. A frame
+//     that is not answered is sent again, to another member after StallTimeout.
+//  5. Every call ends: by its context, or after SessionConfig.Timeout. A write that
+//     was sent by then ends with ErrUnknownOutcome, and its frame goes on.
+//  6. A session that expired is replaced silently, unless frames were open whose
+//     outcome can then not be learnt.
+//
 // # How it knows that nothing was sent
 //
 // A gRPC status cannot tell a refused connection from one that broke under the
@@ -50,6 +71,11 @@
 // never changes after New. Its only goroutines are those of
 // [Client.ClusterStatus], one for each endpoint and member, which it waits for,
 // and those of the gRPC connections, which Close ends.
+//
+// A Session has three lanes (writes, reads, stale reads), each with a lock, a
+// goroutine that sends, one more that receives while there is a stream, and one
+// for each endpoint while a member is chosen, which ends with its question. Close
+// waits for the former.
 //
 // # Failure policy
 //

@@ -56,3 +56,26 @@ func Serve(t testing.TB, cfg listen.GRPCConfig, register func(grpc.ServiceRegist
 	})
 	return conn
 }
+
+// Listen serves what register adds on a port of its own until the test ends, and
+// returns its address.
+func Listen(t testing.TB, cfg listen.GRPCConfig, register func(grpc.ServiceRegistrar)) string {
+	t.Helper()
+	server, _, err := listen.NewGRPCServer(cfg, register)
+	if err != nil {
+		t.Fatalf("building the gRPC server: %v", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			t.Errorf("serving: %v", err)
+		}
+	})
+	return l.Addr().String()
+}

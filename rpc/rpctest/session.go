@@ -67,6 +67,20 @@ func (m *Member) Enqueued() int {
 	return m.mu.enqueued
 }
 
+// Sessions returns how many sessions are open.
+func (m *Member) Sessions() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.mu.sessions)
+}
+
+// ForgetSessions ends all sessions.
+func (m *Member) ForgetSessions() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.mu.sessions)
+}
+
 // GetKeys reads the present.
 func (m *Member) GetKeys(list [][]byte, visit func(i int, kv *mvcc.KeyValue) error) (int64, error) {
 	m.mu.Lock()

@@ -12,6 +12,9 @@ import (
 // Write is one write of a frame.
 type Write = envelope.Write
 
+// WriteOp tells what a write does.
+type WriteOp = envelope.WriteOp
+
 // What a write does.
 const (
 	Put            = envelope.WritePut
