@@ -77,12 +77,11 @@ type lane struct {
 	}
 
 	// Owned by run.
-	session     struct{ cluster, id uint64 }
-	current     *endpoint // of the stream
-	avoid       *endpoint // the one that failed last
-	movedAt     time.Time // when the lane last moved to a leader
-	backoff     time.Duration
-	sessionLost bool
+	session struct{ cluster, id uint64 }
+	current *endpoint // of the stream
+	avoid   *endpoint // the one that failed last
+	movedAt time.Time // when the lane last moved to a leader
+	backoff time.Duration
 }
 
 func newLane(c *Client, cfg SessionConfig, kind laneKind) *lane {
