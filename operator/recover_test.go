@@ -233,7 +233,7 @@ func damage(t *testing.T, dir, suffix string) {
 func TestDump(t *testing.T) {
 	dir := usedDir(t)
 	var text, raw bytes.Buffer
-	if err := errors.Join(DumpLog(&text, dir), DumpRaw(&raw, dir)); err != nil {
+	if err := errors.Join(DumpLog(&text, dir), DumpRaw(t.Context(), &raw, dir, t.Errorf)); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(text.String(), "entry     index 26 term 2 batch 26") || !strings.Contains(text.String(), `key:"late-2"`) {

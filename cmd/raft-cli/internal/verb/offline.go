@@ -67,16 +67,16 @@ func walCommand(s *Session) *cobra.Command {
 	var dir string
 	var raw bool
 	dump := s.localCommand("dump --data-dir DIR", "Print the log, a line for each record", cobra.NoArgs,
-		func(context.Context, []string) error {
+		func(ctx context.Context, _ []string) error {
 			if dir == "" {
 				return usagef("--data-dir is missing")
 			}
 			out := bufio.NewWriter(s.Out)
-			write := operator.DumpLog
-			if raw {
-				write = operator.DumpRaw
+			if !raw {
+				return errors.Join(operator.DumpLog(out, dir), out.Flush())
 			}
-			return errors.Join(write(out, dir), out.Flush())
+			warn := func(format string, args ...any) { fmt.Fprintf(s.Err, "raft-cli: "+format+"\n", args...) }
+			return errors.Join(operator.DumpRaw(ctx, out, dir, warn), out.Flush())
 		})
 	dump.Example = "  raft-cli wal dump --data-dir raft-kv-1\n  raft-cli wal dump --raw --data-dir raft-kv-1"
 	dump.Flags().StringVar(&dir, "data-dir", "", "data directory")
