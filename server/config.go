@@ -107,6 +107,14 @@ type Config struct {
 	CompactionBatchLimit    int
 	CompactionSleepInterval time.Duration
 
+	// InitialCorruptCheck compares this member's data with that of the others
+	// before it takes part, and refuses to start if they differ.
+	InitialCorruptCheck bool
+	// While this member leads, it compares all members' data every
+	// CorruptCheckInterval, and every CompactHashCheckInterval the hashes that they
+	// have computed of compactions; 0: never.
+	CorruptCheckInterval, CompactHashCheckInterval time.Duration
+
 	// TLS of the https and unixs URLs.
 	ClientTLS, PeerTLS TLS
 	TLSCommon

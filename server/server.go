@@ -23,6 +23,7 @@ import (
 	"raftkv/rpc/request"
 	"raftkv/rpc/rpcerr"
 	"raftkv/rpc/web"
+	"raftkv/server/corruption"
 	"raftkv/server/sessions"
 	"raftkv/server/watch"
 	"raftkv/snap"
@@ -41,6 +42,7 @@ type Server struct {
 	events    *events
 	node      atomic.Pointer[node.Node]
 	upkeep    upkeep
+	checker   *corruption.Checker
 	watches   *watch.Hub
 	leasing   *leasing
 	sessions  *sessions.Keeper
@@ -102,6 +104,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.upkeep, err = s.newUpkeep(); err != nil {
 		return err
 	}
+	s.checker = s.newChecker()
 	if s.leasing, err = s.newLeasing(); err != nil {
 		return err
 	}
@@ -123,7 +126,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 	s.transport, err = peer.New(peer.Options{
 		ClusterID: s.clusterID, MemberID: s.memberID, Incarnation: s.rooms.incarnation, Boot: s.rooms.boot,
 		NewestVersion: uint32(s.cfg.newestVersion()), PeerURLs: s.peerURLs,
-		Membership: membership{s}, Reconfiguration: reconfiguration{s}, Snapshots: s.rooms.snaps, Leases: s.leasing,
+		Membership: membership{s}, Reconfiguration: reconfiguration{s}, Snapshots: s.rooms.snaps, Leases: s.leasing, Hashes: hashes{s},
 		Hooks:             peer.Hooks{PeerUp: s.peerUp, PeerDown: s.peerDown, Rejected: s.rejected, Snapshot: func(p peer.SnapshotProgress) { s.snapshots.progressed(s, p) }},
 		SnapshotRateBytes: s.cfg.SnapshotRateBytes, Damaged: func(err error) bool { return errors.Is(err, snap.ErrCorrupt) },
 		Logger: s.cfg.Logger.Named("peer"), Credentials: secured.dial,
@@ -190,6 +193,7 @@ func (s *Server) run() {
 	}
 	n := s.node.Load()
 	s.startUpkeep()
+	s.background.Go(func() { s.checker.Run(s.ctx) })
 	s.leasing.start()
 	s.background.Go(func() { s.sessions.Run(s.ctx) })
 	s.background.Go(s.publish)
@@ -230,7 +234,8 @@ func (s *Server) bringUp() error {
 	if s.removed() {
 		return s.removedError()
 	}
-	if !s.rooms.complete {
+	fresh := !s.rooms.complete
+	if fresh {
 		if err := s.join(s.ctx); err != nil {
 			return err
 		}
@@ -242,6 +247,11 @@ func (s *Server) bringUp() error {
 		}
 		if err := s.rooms.markComplete(); err != nil {
 			return fmt.Errorf("record that this member is confirmed: %w", err)
+		}
+	}
+	if !fresh {
+		if err := s.checkInitially(); err != nil {
+			return err
 		}
 	}
 	if err := s.rooms.openLog(); err != nil {

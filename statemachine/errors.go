@@ -21,6 +21,8 @@ var (
 	ErrOverflow       = kv.ErrOverflow
 	// ErrResponseTooLarge: a read takes more than Options.ResponseBytesMax.
 	ErrResponseTooLarge = kv.ErrResponseTooLarge
+	// ErrCorrupt: the key space on disk is not what was written.
+	ErrCorrupt = mvcc.ErrCorrupt
 )
 
 // Refusals because of an alarm.

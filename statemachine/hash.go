@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -64,17 +65,36 @@ func (c *compactions) whole(revision, target int64) (compaction, bool) {
 // started is the one that covers everything since the compaction before, and
 // is known for the newest few of them.
 func (m *Machine) HashKV(ctx context.Context, revision int64) (KVHash, error) {
+	return m.HashKVSlowly(ctx, revision, func(time.Duration) error { return ctx.Err() })
+}
+
+// HashKVSlowly is HashKV for the background: after each piece rest is told how
+// long that took. Its error ends the work.
+func (m *Machine) HashKVSlowly(ctx context.Context, revision int64, rest func(worked time.Duration) error) (KVHash, error) {
 	v, err := m.acquireView()
 	if err != nil {
 		return KVHash{}, err
 	}
 	defer v.handle.Release()
+	if err := ctx.Err(); err != nil {
+		return KVHash{}, err
+	}
 	snapshot := v.handle.DB().NewSnapshot()
-	h, err := m.hashKV(ctx, snapshot, v.sweep, revision)
+	h, err := m.hashKV(snapshot, v.sweep, revision, rest)
 	return h, errors.Join(err, snapshot.Close())
 }
 
-func (m *Machine) hashKV(ctx context.Context, db pebble.Reader, swept *sweepState, revision int64) (KVHash, error) {
+// CompactionHashes returns the hashes that are kept of compactions, the newest
+// first.
+func (m *Machine) CompactionHashes() []KVHash {
+	m.compactions.mu.Lock()
+	defer m.compactions.mu.Unlock()
+	all := slices.Clone(m.compactions.hashes)
+	slices.Reverse(all)
+	return all
+}
+
+func (m *Machine) hashKV(db pebble.Reader, swept *sweepState, revision int64, rest func(time.Duration) error) (KVHash, error) {
 	// What the snapshot says of itself: the view may be older.
 	meta, err := readMeta(db, false)
 	if err != nil {
@@ -97,11 +117,16 @@ func (m *Machine) hashKV(ctx context.Context, db pebble.Reader, swept *sweepStat
 	case revision == 0:
 		hasher.Revision = meta.revision
 	}
-	for done := false; !done; {
-		if err := ctx.Err(); err != nil {
+	for {
+		began := time.Now()
+		done, err := hasher.Step(db, hashChunk)
+		if err != nil {
 			return KVHash{}, err
 		}
-		if done, err = hasher.Step(db, hashChunk); err != nil {
+		if done {
+			break
+		}
+		if err := rest(time.Since(began)); err != nil {
 			return KVHash{}, err
 		}
 	}

@@ -42,6 +42,7 @@ type memberOptions struct {
 	snapshotCount, catchUpEntries                      uint64
 	compactionSleep, sessionTTL                        time.Duration
 	warnApply, warnUnary, watchProgress                time.Duration
+	corruptCheck, compactHashCheck                     time.Duration
 	metrics, featureGates, logger, logFormat, logLevel string
 	logOutputs                                         list
 	pprof                                              bool
@@ -126,6 +127,8 @@ func (o *memberOptions) registerLimits(f *pflag.FlagSet) {
 	f.DurationVar(&o.keepaliveMin, "grpc-keepalive-min-time", 5*time.Second, "shortest interval at which a client may ping")
 	f.DurationVar(&o.keepaliveInterval, "grpc-keepalive-interval", 2*time.Hour, "idle time after which the server pings a client; 0: never")
 	f.DurationVar(&o.keepaliveTimeout, "grpc-keepalive-timeout", 20*time.Second, "how long the server waits for the answer to a ping; 0: it never pings")
+	f.DurationVar(&o.corruptCheck, "corrupt-check-time", 0, "how often the leader compares all data of all members, which all of them read for that; 0: never")
+	f.DurationVar(&o.compactHashCheck, "compact-hash-check-time", time.Minute, "with --feature-gates=CompactHashCheck=true: how often the leader compares the hashes that the members computed of compactions")
 	f.DurationVar(&o.watchProgress, "watch-progress-notify-interval", 10*time.Minute, "how long a watch that asks for it goes without an event before it is told of progress")
 	f.DurationVar(&o.warnApply, "warning-apply-duration", 100*time.Millisecond, "warn when applying takes longer")
 	f.DurationVar(&o.warnUnary, "warning-unary-request-duration", 300*time.Millisecond, "warn when a unary request takes longer")

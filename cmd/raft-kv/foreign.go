@@ -21,7 +21,6 @@ func laterFlags() []laterFlag {
 		{name: "enable-grpc-gateway", off: []string{"true"}, bare: true},
 		{name: "discovery-fallback", off: []string{"exit"}},
 		{name: "cors", off: []string{"*"}}, {name: "host-whitelist", off: []string{"*"}},
-		{name: "corrupt-check-time", off: []string{"0", "0s"}},
 	}
 	for _, name := range []string{
 		"unsafe-no-fsync", "enable-distributed-tracing", "enable-log-rotation", "memory-mlock",
@@ -32,7 +31,6 @@ func laterFlags() []laterFlag {
 	flags = append(flags, laterFlag{name: "discovery-insecure-transport", bare: true})
 	for _, name := range []string{
 		"auth-token", "auth-token-ttl", "bcrypt-cost",
-		"compact-hash-check-time",
 		"discovery", "discovery-proxy", "discovery-srv", "discovery-srv-name", "discovery-token", "discovery-endpoints",
 		"discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time", "discovery-keepalive-timeout",
 		"discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password",
@@ -99,9 +97,12 @@ func meaningless() []string {
 	}
 }
 
-// checkFeatureGates reads name=bool,… A gate that is off, as all are in etcd, is
+// features are the gates of etcd that switch something here.
+type features struct{ initialCorruptCheck, compactHashCheck bool }
+
+// readFeatureGates reads name=bool,… A gate that is off, as all are in etcd, is
 // no news.
-func checkFeatureGates(s string) (errs []error) {
+func readFeatureGates(s string) (f features, errs []error) {
 	known := []string{
 		"InitialCorruptCheck", "CompactHashCheck", "LeaseCheckpoint", "LeaseCheckpointPersist", "FastLeaseKeepAlive",
 		// A defragmentation takes no time here, so there is nothing to stop for.
@@ -118,9 +119,13 @@ func checkFeatureGates(s string) (errs []error) {
 			errs = append(errs, fmt.Errorf("--feature-gates: unknown feature %q; known are %s", name, strings.Join(known, ", ")))
 		case !on && !strings.EqualFold(value, "false"):
 			errs = append(errs, fmt.Errorf("--feature-gates: %q is not name=true or name=false", item))
+		case name == "InitialCorruptCheck":
+			f.initialCorruptCheck = on
+		case name == "CompactHashCheck":
+			f.compactHashCheck = on
 		case on && name != "StopGRPCServiceOnDefrag":
 			errs = append(errs, fmt.Errorf("--feature-gates %s is not supported yet", item))
 		}
 	}
-	return errs
+	return f, errs
 }

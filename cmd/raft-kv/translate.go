@@ -38,9 +38,8 @@ func (o *memberOptions) config() (server.Config, logging, error) {
 		ExtensiveMetrics: o.metrics == "extensive", Pprof: o.pprof,
 	}
 	logs := o.logging()
-	errs := []error{o.check(), logs.validate(), o.keepalive(&cfg), o.compaction(&cfg)}
+	errs := []error{o.check(), logs.validate(), o.keepalive(&cfg), o.compaction(&cfg), o.checks(&cfg)}
 	errs = append(errs, refuseLater(o.flags)...)
-	errs = append(errs, checkFeatureGates(o.featureGates)...)
 	if o.short() {
 		errs = append(errs, o.shortForm(&cfg))
 	} else {
@@ -131,6 +130,22 @@ func (o *memberOptions) compaction(cfg *server.Config) error {
 		return fmt.Errorf(`--auto-compaction-mode must be "periodic" or "revision", not %q`, o.compactionMode)
 	}
 	return nil
+}
+
+// checks reads what is to be compared between the members, and how often.
+func (o *memberOptions) checks(cfg *server.Config) error {
+	gates, errs := readFeatureGates(o.featureGates)
+	if o.corruptCheck < 0 {
+		errs = append(errs, fmt.Errorf("--corrupt-check-time (%v) must not be negative", o.corruptCheck))
+	}
+	if o.compactHashCheck <= 0 {
+		errs = append(errs, fmt.Errorf("--compact-hash-check-time (%v) must be positive", o.compactHashCheck))
+	}
+	cfg.InitialCorruptCheck, cfg.CorruptCheckInterval = gates.initialCorruptCheck, o.corruptCheck
+	if gates.compactHashCheck {
+		cfg.CompactHashCheckInterval = o.compactHashCheck
+	}
+	return errors.Join(errs...)
 }
 
 func (o *memberOptions) shortForm(cfg *server.Config) error {

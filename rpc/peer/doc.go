@@ -33,7 +33,7 @@
 //	urgent  Options.QueueMessagesMax, UrgentBytesMax   full: the new message is dropped
 //	bulk    Options.QueueMessagesMax, BulkBytesMax     full: the new message is dropped
 //	holders Options.HoldersInFlightMax calls           full: answered 0 of 0
-//	leases  the askers': each question waits for its answer
+//	leases, hash  the askers': each question waits for its answer
 //	snapshots one for each receiver, one received      full: reported as failed
 //	reports   one record for each member               full: never, they are merged
 //

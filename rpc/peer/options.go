@@ -103,6 +103,8 @@ type Options struct {
 	Snapshots       Snapshots
 	// Leases answers questions about leases; nil: they are refused.
 	Leases Leases
+	// Hashes answers for the key space; nil: it is refused.
+	Hashes Hashes
 	Hooks  Hooks
 	Logger *zap.Logger
 	// Credentials secure the connections we dial to URLs with the scheme https,

@@ -1819,6 +1819,136 @@ func (x *LeaseAnswer) GetLeftMs() int64 {
 	return 0
 }
 
+type HashRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashRequest) Reset() {
+	*x = HashRequest{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashRequest) ProtoMessage() {}
+
+func (x *HashRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashRequest.ProtoReflect.Descriptor instead.
+func (*HashRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *HashRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+func (x *HashRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type HashResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Answer *Answer                `protobuf:"bytes,1,opt,name=answer,proto3" json:"answer,omitempty"`
+	// As in etcd's HashKVResponse.
+	Hash            uint32 `protobuf:"varint,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	CompactRevision int64  `protobuf:"varint,3,opt,name=compact_revision,json=compactRevision,proto3" json:"compact_revision,omitempty"`
+	HashRevision    int64  `protobuf:"varint,4,opt,name=hash_revision,json=hashRevision,proto3" json:"hash_revision,omitempty"`
+	// Newest revision of the member then.
+	Revision      int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashResponse) Reset() {
+	*x = HashResponse{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashResponse) ProtoMessage() {}
+
+func (x *HashResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashResponse.ProtoReflect.Descriptor instead.
+func (*HashResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HashResponse) GetAnswer() *Answer {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+func (x *HashResponse) GetHash() uint32 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *HashResponse) GetCompactRevision() int64 {
+	if x != nil {
+		return x.CompactRevision
+	}
+	return 0
+}
+
+func (x *HashResponse) GetHashRevision() int64 {
+	if x != nil {
+		return x.HashRevision
+	}
+	return 0
+}
+
+func (x *HashResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 var File_rpc_peer_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
@@ -1937,7 +2067,16 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\rSTATE_UNKNOWN\x10\x00\x12\x0e\n" +
 	"\n" +
 	"STATE_LIVE\x10\x01\x12\x12\n" +
-	"\x0eSTATE_EXPIRING\x10\x02*<\n" +
+	"\x0eSTATE_EXPIRING\x10\x02\"V\n" +
+	"\vHashRequest\x12+\n" +
+	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xbe\x01\n" +
+	"\fHashResponse\x12.\n" +
+	"\x06answer\x18\x01 \x01(\v2\x16.raftkv.peer.v1.AnswerR\x06answer\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\rR\x04hash\x12)\n" +
+	"\x10compact_revision\x18\x03 \x01(\x03R\x0fcompactRevision\x12#\n" +
+	"\rhash_revision\x18\x04 \x01(\x03R\fhashRevision\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision*<\n" +
 	"\x04Lane\x12\x14\n" +
 	"\x10LANE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vLANE_URGENT\x10\x01\x12\r\n" +
@@ -1952,7 +2091,7 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x12REASON_INCARNATION\x10\x06\x12\x16\n" +
 	"\x12REASON_UNAVAILABLE\x10\a\x12\x18\n" +
 	"\x14REASON_OLD_DIRECTORY\x10\b\x12\x12\n" +
-	"\x0eREASON_VERSION\x10\t2\x88\x04\n" +
+	"\x0eREASON_VERSION\x10\t2\xcb\x04\n" +
 	"\x04Peer\x12<\n" +
 	"\aConnect\x12\x15.raftkv.peer.v1.Frame\x1a\x16.raftkv.peer.v1.Answer(\x010\x01\x12L\n" +
 	"\bSnapshot\x12\x1c.raftkv.peer.v1.SnapshotPart\x1a\x1e.raftkv.peer.v1.SnapshotAnswer(\x010\x01\x12J\n" +
@@ -1960,7 +2099,8 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\aHolders\x12\x1e.raftkv.peer.v1.HoldersRequest\x1a\x1f.raftkv.peer.v1.HoldersResponse\x12G\n" +
 	"\x06Change\x12\x1d.raftkv.peer.v1.ChangeRequest\x1a\x1e.raftkv.peer.v1.ChangeResponse\x12J\n" +
 	"\aCluster\x12\x1e.raftkv.peer.v1.ClusterRequest\x1a\x1f.raftkv.peer.v1.ClusterResponse\x12G\n" +
-	"\x06Leases\x12\x1d.raftkv.peer.v1.LeasesRequest\x1a\x1e.raftkv.peer.v1.LeasesResponseB\x18Z\x16raftkv/rpc/peer/peerpbb\x06proto3"
+	"\x06Leases\x12\x1d.raftkv.peer.v1.LeasesRequest\x1a\x1e.raftkv.peer.v1.LeasesResponse\x12A\n" +
+	"\x04Hash\x12\x1b.raftkv.peer.v1.HashRequest\x1a\x1c.raftkv.peer.v1.HashResponseB\x18Z\x16raftkv/rpc/peer/peerpbb\x06proto3"
 
 var (
 	file_rpc_peer_peerpb_peer_proto_rawDescOnce sync.Once
@@ -1975,7 +2115,7 @@ func file_rpc_peer_peerpb_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_peer_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_rpc_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_rpc_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_rpc_peer_peerpb_peer_proto_goTypes = []any{
 	(Lane)(0),               // 0: raftkv.peer.v1.Lane
 	(Reason)(0),             // 1: raftkv.peer.v1.Reason
@@ -2005,7 +2145,9 @@ var file_rpc_peer_peerpb_peer_proto_goTypes = []any{
 	(*LeasesRequest)(nil),   // 25: raftkv.peer.v1.LeasesRequest
 	(*LeasesResponse)(nil),  // 26: raftkv.peer.v1.LeasesResponse
 	(*LeaseAnswer)(nil),     // 27: raftkv.peer.v1.LeaseAnswer
-	(*raftpb.Message)(nil),  // 28: raftpb.Message
+	(*HashRequest)(nil),     // 28: raftkv.peer.v1.HashRequest
+	(*HashResponse)(nil),    // 29: raftkv.peer.v1.HashResponse
+	(*raftpb.Message)(nil),  // 30: raftpb.Message
 }
 var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	0,  // 0: raftkv.peer.v1.Hello.lane:type_name -> raftkv.peer.v1.Lane
@@ -2013,11 +2155,11 @@ var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	4,  // 2: raftkv.peer.v1.Answer.hello:type_name -> raftkv.peer.v1.Hello
 	5,  // 3: raftkv.peer.v1.Answer.refusal:type_name -> raftkv.peer.v1.Refusal
 	4,  // 4: raftkv.peer.v1.Frame.hello:type_name -> raftkv.peer.v1.Hello
-	28, // 5: raftkv.peer.v1.Frame.messages:type_name -> raftpb.Message
+	30, // 5: raftkv.peer.v1.Frame.messages:type_name -> raftpb.Message
 	10, // 6: raftkv.peer.v1.SnapshotPart.header:type_name -> raftkv.peer.v1.SnapshotHeader
 	9,  // 7: raftkv.peer.v1.SnapshotPart.chunk:type_name -> raftkv.peer.v1.SnapshotChunk
 	4,  // 8: raftkv.peer.v1.SnapshotHeader.hello:type_name -> raftkv.peer.v1.Hello
-	28, // 9: raftkv.peer.v1.SnapshotHeader.message:type_name -> raftpb.Message
+	30, // 9: raftkv.peer.v1.SnapshotHeader.message:type_name -> raftpb.Message
 	4,  // 10: raftkv.peer.v1.SnapshotAnswer.hello:type_name -> raftkv.peer.v1.Hello
 	5,  // 11: raftkv.peer.v1.SnapshotAnswer.refusal:type_name -> raftkv.peer.v1.Refusal
 	14, // 12: raftkv.peer.v1.SnapshotAnswer.done:type_name -> raftkv.peer.v1.SnapshotDone
@@ -2036,25 +2178,29 @@ var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	6,  // 25: raftkv.peer.v1.LeasesResponse.answer:type_name -> raftkv.peer.v1.Answer
 	27, // 26: raftkv.peer.v1.LeasesResponse.leases:type_name -> raftkv.peer.v1.LeaseAnswer
 	3,  // 27: raftkv.peer.v1.LeaseAnswer.state:type_name -> raftkv.peer.v1.LeaseAnswer.State
-	7,  // 28: raftkv.peer.v1.Peer.Connect:input_type -> raftkv.peer.v1.Frame
-	8,  // 29: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
-	15, // 30: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
-	17, // 31: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
-	20, // 32: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
-	22, // 33: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
-	25, // 34: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
-	6,  // 35: raftkv.peer.v1.Peer.Connect:output_type -> raftkv.peer.v1.Answer
-	11, // 36: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
-	16, // 37: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
-	18, // 38: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
-	21, // 39: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
-	23, // 40: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
-	26, // 41: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
-	35, // [35:42] is the sub-list for method output_type
-	28, // [28:35] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	4,  // 28: raftkv.peer.v1.HashRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 29: raftkv.peer.v1.HashResponse.answer:type_name -> raftkv.peer.v1.Answer
+	7,  // 30: raftkv.peer.v1.Peer.Connect:input_type -> raftkv.peer.v1.Frame
+	8,  // 31: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
+	15, // 32: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
+	17, // 33: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
+	20, // 34: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
+	22, // 35: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
+	25, // 36: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
+	28, // 37: raftkv.peer.v1.Peer.Hash:input_type -> raftkv.peer.v1.HashRequest
+	6,  // 38: raftkv.peer.v1.Peer.Connect:output_type -> raftkv.peer.v1.Answer
+	11, // 39: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
+	16, // 40: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
+	18, // 41: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
+	21, // 42: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
+	23, // 43: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
+	26, // 44: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
+	29, // 45: raftkv.peer.v1.Peer.Hash:output_type -> raftkv.peer.v1.HashResponse
+	38, // [38:46] is the sub-list for method output_type
+	30, // [30:38] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_rpc_peer_peerpb_peer_proto_init() }
@@ -2083,7 +2229,7 @@ func file_rpc_peer_peerpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_peer_peerpb_peer_proto_rawDesc), len(file_rpc_peer_peerpb_peer_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

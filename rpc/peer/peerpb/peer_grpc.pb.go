@@ -33,6 +33,7 @@ const (
 	Peer_Change_FullMethodName   = "/raftkv.peer.v1.Peer/Change"
 	Peer_Cluster_FullMethodName  = "/raftkv.peer.v1.Peer/Cluster"
 	Peer_Leases_FullMethodName   = "/raftkv.peer.v1.Peer/Leases"
+	Peer_Hash_FullMethodName     = "/raftkv.peer.v1.Peer/Hash"
 )
 
 // PeerClient is the client API for Peer service.
@@ -60,6 +61,10 @@ type PeerClient interface {
 	Cluster(ctx context.Context, in *ClusterRequest, opts ...grpc.CallOption) (*ClusterResponse, error)
 	// Leases asks the leader about leases, or to renew them.
 	Leases(ctx context.Context, in *LeasesRequest, opts ...grpc.CallOption) (*LeasesResponse, error)
+	// Hash asks a member for its hash of the key space. It takes its time, and waits
+	// a little for a revision that is to come. Errors: OUT_OF_RANGE, the revision is
+	// compacted or still to come; DATA_LOSS, the key space contradicts itself.
+	Hash(ctx context.Context, in *HashRequest, opts ...grpc.CallOption) (*HashResponse, error)
 }
 
 type peerClient struct {
@@ -146,6 +151,16 @@ func (c *peerClient) Leases(ctx context.Context, in *LeasesRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) Hash(ctx context.Context, in *HashRequest, opts ...grpc.CallOption) (*HashResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashResponse)
+	err := c.cc.Invoke(ctx, Peer_Hash_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -171,6 +186,10 @@ type PeerServer interface {
 	Cluster(context.Context, *ClusterRequest) (*ClusterResponse, error)
 	// Leases asks the leader about leases, or to renew them.
 	Leases(context.Context, *LeasesRequest) (*LeasesResponse, error)
+	// Hash asks a member for its hash of the key space. It takes its time, and waits
+	// a little for a revision that is to come. Errors: OUT_OF_RANGE, the revision is
+	// compacted or still to come; DATA_LOSS, the key space contradicts itself.
+	Hash(context.Context, *HashRequest) (*HashResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -201,6 +220,9 @@ func (UnimplementedPeerServer) Cluster(context.Context, *ClusterRequest) (*Clust
 }
 func (UnimplementedPeerServer) Leases(context.Context, *LeasesRequest) (*LeasesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Leases not implemented")
+}
+func (UnimplementedPeerServer) Hash(context.Context, *HashRequest) (*HashResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Hash not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -327,6 +349,24 @@ func _Peer_Leases_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Hash_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Hash(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Hash_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Hash(ctx, req.(*HashRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -353,6 +393,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Leases",
 			Handler:    _Peer_Leases_Handler,
+		},
+		{
+			MethodName: "Hash",
+			Handler:    _Peer_Hash_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
