@@ -52,6 +52,7 @@ func (f *fakeMember) Disk() (free, total uint64, err error) {
 }
 func (f *fakeMember) NoSpace() (is bool)    { f.do(func() { is = f.own || f.other }); return is }
 func (f *fakeMember) proposals() (n int)    { f.do(func() { n = f.proposed }); return n }
+func (f *fakeMember) rewrites() (n int)     { f.do(func() { n = f.rewritten }); return n }
 func (f *fakeMember) OwnNoSpace() (is bool) { f.do(func() { is = f.own }); return is }
 
 func (f *fakeMember) SetNoSpace(_ context.Context, active bool) (err error) {
@@ -203,22 +204,22 @@ func TestSmallDisk(t *testing.T) {
 		admit(t, g, 1, false)
 		f.do(func() { f.reclaimable = testNeed/reserveClearance - 1 })
 		pass(2 * rewriteInterval)
-		if f.rewritten != 0 {
+		if f.rewrites() != 0 {
 			t.Error("rewritten though that would not help")
 		}
 		f.do(func() { f.free, f.reclaimable = 0, testNeed/2 })
 		pass(2 * checkInterval)
-		if f.rewritten != 1 || !f.OwnNoSpace() {
-			t.Errorf("rewritten %d times, alarm %t", f.rewritten, f.OwnNoSpace())
+		if f.rewrites() != 1 || !f.OwnNoSpace() {
+			t.Errorf("rewritten %d times, alarm %t", f.rewrites(), f.OwnNoSpace())
 		}
 		f.do(func() { f.reclaimable = testNeed })
 		pass(rewriteInterval / 2)
-		if f.rewritten != 1 {
+		if f.rewrites() != 1 {
 			t.Error("rewritten again at once")
 		}
 		pass(rewriteInterval)
-		if f.rewritten != 2 || f.OwnNoSpace() {
-			t.Errorf("rewritten %d times, alarm %t", f.rewritten, f.OwnNoSpace())
+		if f.rewrites() != 2 || f.OwnNoSpace() {
+			t.Errorf("rewritten %d times, alarm %t", f.rewrites(), f.OwnNoSpace())
 		}
 		admit(t, g, 1, true)
 	})
