@@ -28,8 +28,8 @@ type State interface {
 // SweeperConfig sets up a Sweeper.
 type SweeperConfig struct {
 	// BatchLimit is how many changes a step looks at, 0: 500. SleepInterval is
-	// the pause after a step; 0: three times as long as the step took, so that a
-	// sweep has a quarter of a core.
+	// the pause after a step; 0: seven times as long as the step took, so that a
+	// sweep has an eighth of a core.
 	BatchLimit    int
 	SleepInterval time.Duration
 	Logger        *zap.Logger
@@ -40,8 +40,8 @@ type SweeperConfig struct {
 const (
 	// A pause that nobody has set is pauseShare times as long as the step before,
 	// and pauseMax at most.
-	pauseShare = 3
-	pauseMax   = 20 * time.Millisecond
+	pauseShare = 7
+	pauseMax   = 50 * time.Millisecond
 )
 
 // EnsureDefaults fills what is zero.

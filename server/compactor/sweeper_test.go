@@ -151,7 +151,7 @@ func TestPauses(t *testing.T) {
 	for _, tc := range []struct {
 		s          *Sweeper
 		step, want time.Duration
-	}{{free, 2 * ms, 6 * ms}, {free, time.Second, pauseMax}, {told, 2 * ms, 7 * ms}} {
+	}{{free, 2 * ms, 14 * ms}, {free, time.Second, pauseMax}, {told, 2 * ms, 7 * ms}} {
 		if got := tc.s.pause(tc.step); got != tc.want {
 			t.Errorf("after %v: %v, not %v", tc.step, got, tc.want)
 		}
