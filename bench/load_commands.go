@@ -18,17 +18,22 @@ import (
 // clientsPerConnection is used where --connections is not given.
 const clientsPerConnection = 10
 
+// nativeConnections is used there for the native API, whose sessions live from
+// callers that share them.
+const nativeConnections = 4
+
 // loadOptions are the flags of the commands that measure a running cluster.
 type loadOptions struct {
 	spec      measure.Spec
 	endpoints []string
 	target    string
+	api       string
 	format    string
 }
 
 func putCommand() *cobra.Command {
 	return loadCommand("put", "Measure puts", measure.TargetLeader,
-		func(*pflag.FlagSet, *loadOptions) {})
+		func(flags *pflag.FlagSet, o *loadOptions) { apiFlag(flags, o) })
 }
 
 func getCommand() *cobra.Command {
@@ -36,6 +41,7 @@ func getCommand() *cobra.Command {
 		func(flags *pflag.FlagSet, o *loadOptions) {
 			o.spec.Workload.ReadPercent = 100
 			readFlags(flags, o)
+			apiFlag(flags, o)
 			flags.BoolVar(&o.spec.Workload.AbsentKeys, "absent", false, "ask for keys that do not exist")
 		})
 }
@@ -43,9 +49,15 @@ func getCommand() *cobra.Command {
 func mixedCommand() *cobra.Command {
 	return loadCommand("mixed", "Measure a mixture of gets and puts", measure.TargetAll,
 		func(flags *pflag.FlagSet, o *loadOptions) {
+			apiFlag(flags, o)
 			flags.IntVar(&o.spec.Workload.ReadPercent, "reads", 90, "percentage of gets, the others are puts")
 			readFlags(flags, o)
 		})
+}
+
+// apiFlag is for what the native API can do, too.
+func apiFlag(flags *pflag.FlagSet, o *loadOptions) {
+	flags.StringVar(&o.api, "api", "etcd", "etcd, or native: sessions that pipeline frames, one for each connection, 4 by default")
 }
 
 func readFlags(flags *pflag.FlagSet, o *loadOptions) {
@@ -115,7 +127,12 @@ func (o *loadOptions) complete(flags *pflag.FlagSet) error {
 	o.spec.Endpoints = endpoints
 	o.spec.Target = measure.Target(o.target)
 	o.spec.Proc = os.DirFS("/proc")
-	if !flags.Changed("connections") {
+	if o.api != "" && o.api != "etcd" {
+		o.spec.Workload.API = kvload.API(o.api)
+	}
+	if !flags.Changed("connections") && o.spec.Workload.API == kvload.APINative {
+		o.spec.Connections = min(o.spec.Load.Clients, nativeConnections)
+	} else if !flags.Changed("connections") {
 		o.spec.Connections = max(1, o.spec.Load.Clients/clientsPerConnection)
 		if o.spec.Target == measure.TargetAll {
 			o.spec.Connections = max(o.spec.Connections, len(endpoints))

@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -168,7 +167,9 @@ func (l *lane) abandon(c *call, reason error) error {
 	default:
 	}
 	c.abandoned = true
-	reason = errors.Join(reason, l.mu.trouble)
+	if l.mu.trouble != nil {
+		reason = &troubled{error: reason, trouble: l.mu.trouble}
+	}
 	if c.sent && l.kind == laneWrites {
 		return &UnknownOutcomeError{Endpoint: "the cluster", Err: reason}
 	}
@@ -178,6 +179,17 @@ func (l *lane) abandon(c *call, reason error) error {
 	}
 	return l.notApplied(reason)
 }
+
+// troubled is why nobody waits any more, with what kept the lane from sending
+// lately: that is told, but says nothing of this call, and must not match what an
+// error of a call matches.
+type troubled struct {
+	error
+	trouble error
+}
+
+func (e *troubled) Error() string { return e.error.Error() + " (" + e.trouble.Error() + ")" }
+func (e *troubled) Unwrap() error { return e.error }
 
 // sweepLocked drops abandoned calls once they are half of the queue.
 func (l *lane) sweepLocked() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -279,6 +280,46 @@ func TestSessionNeverHangs(t *testing.T) {
 	if _, err := s.Put(canceled, []byte("k"), nil); !errors.Is(err, client.ErrNotApplied) || !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled before: %v", err)
 	}
+}
+
+// TestSessionOutcomeIsOne: an open outcome is nothing else, also when nobody can
+// be reached any more.
+func TestSessionOutcomeIsOne(t *testing.T) {
+	m := rpctest.New()
+	service := kvstream.New(rpctest.Gate(t, m, request.AllowAll{}, request.Config{}), m)
+	server, _, err := listen.NewGRPCServer(listen.GRPCConfig{}, func(r grpc.ServiceRegistrar) { kvstream.Register(r, service) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	s := session(t, client.SessionConfig{Timeout: time.Second}, l.Addr().String(), "127.0.0.1:1")
+	if _, err := s.Put(t.Context(), []byte("k"), nil); err != nil {
+		t.Fatal(err)
+	}
+	m.Switch(rpctest.Switches{BlockPropose: true})
+	var all sync.WaitGroup
+	all.Go(func() {
+		_, err := s.Put(t.Context(), []byte("k"), nil)
+		if !errors.Is(err, client.ErrUnknownOutcome) || errors.Is(err, client.ErrNotApplied) || errors.Is(err, client.ErrApplied) ||
+			!errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("sent before the members went away: %v", err)
+		}
+	})
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for m.Enqueued() == 0 {
+		<-tick.C
+	}
+	server.Stop()
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
+	all.Wait()
 }
 
 // TestSessionUnreachable: what could not even be sent was not applied, and the

@@ -13,7 +13,8 @@
 //
 // # Scenarios
 //
-//   - Mixed: five nodes and ten clients. Kinds of faults come from a deck that is
+//   - Mixed: five nodes and ten clients, every second of which uses a session of the
+//     native API, which reads from whichever member answers fastest. Kinds of faults come from a deck that is
 //     shuffled again whenever it is used up, so every kind comes.
 //   - Kill points: three nodes. One end of a snapshot on its way to a file or to a
 //     follower, of its installation, of a restore, or of a change of members is

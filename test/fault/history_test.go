@@ -63,6 +63,7 @@ type workload struct {
 	epoch   *epoch
 	targets []string
 	conns   map[string]*grpc.ClientConn
+	natives map[string]*nativeSession // by the addresses that they know
 	faults  []error
 	checked int // epochs
 	slowest time.Duration
@@ -72,7 +73,7 @@ type workload struct {
 // startWorkload starts the clients, who talk to the addresses.
 func startWorkload(ctx context.Context, rng *rand.Rand, addresses []string) *workload {
 	ctx, stop := context.WithCancel(ctx)
-	w := &workload{began: time.Now(), stop: stop, epoch: &epoch{}, conns: map[string]*grpc.ClientConn{}}
+	w := &workload{began: time.Now(), stop: stop, epoch: &epoch{}, conns: map[string]*grpc.ClientConn{}, natives: map[string]*nativeSession{}}
 	w.target(addresses)
 	for id := range clients {
 		c := &client{w: w, id: id, rng: rand.New(rand.NewPCG(rng.Uint64(), 2)), known: map[string]string{}}
@@ -164,6 +165,11 @@ func (w *workload) end() []error {
 	w.judging.Wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	for _, n := range w.natives {
+		if err := n.close(); err != nil {
+			w.faults = append(w.faults, err)
+		}
+	}
 	for _, conn := range w.conns {
 		if err := conn.Close(); err != nil {
 			w.faults = append(w.faults, err)
@@ -274,7 +280,11 @@ func (c *client) next() {
 	}
 	op := c.draw(e)
 	began := time.Now()
-	err := w.ask(op, c.target)
+	ask := w.ask
+	if c.id%2 == 1 {
+		ask = w.askNative
+	}
+	err := ask(op, c.target)
 	if err != nil {
 		c.target = c.rng.IntN(100)
 	} else {

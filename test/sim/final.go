@@ -72,7 +72,7 @@ func (s *simulation) agreed() bool {
 			return false
 		}
 	}
-	return len(s.leases.gone) == len(s.leases.until) // nobody renews them any more
+	return s.sessionsSettled() && len(s.leases.gone) == len(s.leases.until) // nobody renews them any more
 }
 
 func (s *simulation) positions() string {
@@ -204,11 +204,15 @@ func (s *simulation) exactlyOnce() {
 		}
 	}
 	seen := map[*operation]int64{}
-	written, attached := map[string]bool{}, map[string]int64{}
+	written, attached, last := map[string]bool{}, map[string]int64{}, map[string]int64{}
 	for rev := int64(firstRevision); rev <= s.record.last(); rev++ {
 		changes := s.record.at(rev)
 		if ofLease(changes) {
 			s.leaseWrite(rev, changes, written, attached)
+			continue
+		}
+		if ofSession(changes) {
+			s.sessionWrite(rev, changes, last)
 			continue
 		}
 		if len(changes) != 1 {
@@ -229,6 +233,7 @@ func (s *simulation) exactlyOnce() {
 		}
 		seen[op] = rev
 	}
+	s.sessionsEnd(last)
 	if len(attached) > 0 {
 		s.fail("all leases are gone, their keys are not: %v", attached)
 	}

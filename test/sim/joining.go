@@ -332,7 +332,11 @@ func (p *process) publish() {
 // propose proposes a command of the member's own, and gives up waiting after a
 // while.
 func (p *process) propose(kind envelope.Kind, body []byte, patience time.Duration, done func(node.Result)) {
-	pending, err := p.core.Propose(envelope.EncodeCommand(envelope.Command{Kind: kind, Body: body}))
+	p.proposeCommand(envelope.EncodeCommand(envelope.Command{Kind: kind, Body: body}), patience, done)
+}
+
+func (p *process) proposeCommand(command []byte, patience time.Duration, done func(node.Result)) {
+	pending, err := p.core.Propose(command)
 	if err != nil {
 		done(node.Result{Err: err})
 		return

@@ -82,6 +82,10 @@ type Report struct {
 	// LeaseRecordsWithdrawn are the times that were recorded as left and had to be
 	// taken back before a renewal, RevocationsRefused those of another term.
 	LeaseRecordsWithdrawn, RevocationsRefused int
+	// Frames of sessions, how often they were sent, answered once more with what
+	// was recorded, or refused since they had been acknowledged, and the increments
+	// that were applied.
+	SessionFrames, SessionSends, SessionReplays, SessionPast, SessionIncrements int
 	// What the watchers were told; batches they had to read from the history, and
 	// watches that began again behind a compaction.
 	WatchEvents, WatchSkips, WatchesCancelled int
@@ -116,6 +120,8 @@ type simulation struct {
 	record  *record
 	leases  *leases
 	report  Report
+	// sessions are the clients that have one.
+	sessions []*sessionClient
 
 	calm        bool // no more faults
 	stopClients bool
@@ -213,6 +219,11 @@ func (s *simulation) run() {
 	}
 	for id := range int64(leaseClients) {
 		(&leaseClient{s: s, id: id + 1, rng: s.fork()}).rest()
+	}
+	for id := range sessionClients {
+		c := &sessionClient{s: s, id: id, rng: s.fork()}
+		s.sessions = append(s.sessions, c)
+		c.rest()
 	}
 	s.opts.Scenario.begin(s.faults)
 	s.until(s.opts.Duration)

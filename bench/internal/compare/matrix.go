@@ -24,6 +24,9 @@ type Row struct {
 	Versions     int                 `json:"versions,omitempty"`
 	Rate         float64             `json:"rate,omitempty"`
 	Compact      bool                `json:"compact,omitempty"`
+	// NativeConnections, if not 0, makes the load of side A come through the native
+	// API, over so many connections; side B gets the row as it is.
+	NativeConnections int `json:"native_connections,omitempty"`
 	// Event is what happens to the cluster; empty: nothing, the row is a load.
 	Event string `json:"event,omitempty"`
 	// Loaded events take as many keys as Config.LoadedKeys says, others as
@@ -76,6 +79,7 @@ func Matrix() []Row {
 		get(100, 10, false, floor),
 		get(1000, 100, false, floor),
 		list(1_000_000, 500, append([]Goal{atMost(Resident, 0.5), atMost(DiskUsed, 0.6)}, floor...)),
+		nativePut(),
 		versions(false),
 		versions(true),
 	}
@@ -101,6 +105,15 @@ func get(clients, connections int, absent bool, goals []Goal) Row {
 		Name:    fmt.Sprintf("linearizable get, %s, %s, %s", countClients(clients), describeTarget(measure.TargetAll), what),
 		Clients: clients, Connections: connections, Target: measure.TargetAll,
 		ReadPercent: 100, AbsentKeys: absent, Goals: goals,
+	}
+}
+
+// nativePut sets puts through the native API beside stock puts.
+func nativePut() Row {
+	return Row{
+		Name:    "native put, 1000 clients, to the leader",
+		Clients: 1000, Connections: 100, NativeConnections: 4, Target: measure.TargetLeader,
+		Goals: []Goal{{Metric: Throughput, Ratio: 6, Floor: 4}, {Metric: CPUPerOp, Ratio: 0.15, AtMost: true}},
 	}
 }
 

@@ -102,7 +102,7 @@ func (cfg Config) one(ctx context.Context, row, round, side int) (point measure.
 	if cfg.Rows[row].Event != "" {
 		point, err = cfg.runEvent(ctx, cfg.Rows[row], servers, dir)
 	} else {
-		point, err = measure.Run(ctx, cfg.measurement(cfg.Rows[row], servers))
+		point, err = measure.Run(ctx, cfg.measurement(cfg.Rows[row], side, servers))
 		point.DiskBytes = diskUsage(dir)
 	}
 	err = errors.Join(err, servers.Alive())
@@ -113,8 +113,8 @@ func (cfg Config) one(ctx context.Context, row, round, side int) (point measure.
 	return point, warning, cfg.progress(round, side, cfg.Rows[row], point)
 }
 
-func (cfg Config) measurement(row Row, servers *cluster.Cluster) measure.Spec {
-	return measure.Spec{
+func (cfg Config) measurement(row Row, side int, servers *cluster.Cluster) measure.Spec {
+	spec := measure.Spec{
 		Endpoints:   servers.Endpoints(),
 		Target:      row.Target,
 		Connections: row.Connections,
@@ -127,6 +127,10 @@ func (cfg Config) measurement(row Row, servers *cluster.Cluster) measure.Spec {
 		PIDs:    servers.PIDs(),
 		Proc:    cfg.Proc,
 	}
+	if side == 0 && row.NativeConnections > 0 {
+		spec.Workload.API, spec.Connections = kvload.APINative, row.NativeConnections
+	}
+	return spec
 }
 
 func (cfg Config) progress(round, side int, row Row, p measure.Point) error {

@@ -13,12 +13,15 @@ import (
 	"google.golang.org/grpc/status"
 
 	"raftkv/bench/internal/load"
+	raftclient "raftkv/client"
 )
 
 // Spec describes the operations.
 type Spec struct {
 	// Operation, if not empty, is done instead of puts and gets.
 	Operation Operation `json:"operation,omitempty"`
+	// API is how puts and gets reach the servers.
+	API API `json:"api,omitempty"`
 	// Distribution says how keys are drawn.
 	Distribution Distribution `json:"distribution,omitempty"`
 	// ReadPercent of the operations are gets, the others puts: 0 to 100.
@@ -48,7 +51,7 @@ const (
 
 // Validate reports all faults at once.
 func (s Spec) Validate() error {
-	faults := []error{s.Operation.validate(), s.Distribution.validate()}
+	faults := []error{s.Operation.validate(), s.Distribution.validate(), s.API.validate(s)}
 	if s.ReadPercent < 0 || s.ReadPercent > 100 {
 		faults = append(faults, fmt.Errorf("reads must be between 0 and 100 percent, not %d", s.ReadPercent))
 	}
@@ -82,6 +85,7 @@ type Workload struct {
 	kinds   []string
 	// putKind and getKind are indices into kinds.
 	putKind, getKind int
+	native           native
 }
 
 // New returns a workload for a valid spec and a number of clients.
@@ -137,6 +141,10 @@ func (w *Workload) NewClient(id int) load.Op {
 	for _, conn := range c.conns {
 		c.members = append(c.members, etcdserverpb.NewKVClient(conn))
 	}
+	if w.spec.API == APINative {
+		c.session = w.native.sessions[id%len(w.native.sessions)]
+		return c.nativeNext
+	}
 	return c.op()
 }
 
@@ -144,6 +152,7 @@ func (w *Workload) NewClient(id int) load.Op {
 type client struct {
 	workload *Workload
 	id       int
+	session  *raftclient.Session // of the native API
 	conns    []*grpc.ClientConn
 	members  []etcdserverpb.KVClient // of conns; used in turn
 	turn     int

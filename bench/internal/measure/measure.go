@@ -126,6 +126,10 @@ func Run(ctx context.Context, s Spec) (point Point, err error) {
 	defer func() { err = errors.Join(err, conns.Close()) }()
 
 	workload := kvload.New(s.Workload, conns, s.Load.Clients)
+	if err := workload.Open(targets, s.Connections); err != nil {
+		return Point{}, err
+	}
+	defer func() { err = errors.Join(err, workload.Close()) }()
 	if s.Preload && s.Workload.NeedsKeys() {
 		if err := workload.Preload(ctx, s.Load.Timeout); err != nil {
 			return Point{}, err
