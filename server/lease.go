@@ -86,6 +86,13 @@ func (m leaseMember) propose(ctx context.Context, kind envelope.Kind, body []byt
 
 // AnswerLeases answers other members. See peer.Leases.
 func (l *leasing) AnswerLeases(ctx context.Context, renew bool, ids []int64) ([]*peerpb.LeaseAnswer, error) {
+	if ttls := make([]int64, len(ids)); renew && l.renewNow(ids, ttls) {
+		out := make([]*peerpb.LeaseAnswer, len(ids))
+		for i, ttl := range ttls {
+			out[i] = &peerpb.LeaseAnswer{State: peerpb.LeaseAnswer_STATE_LIVE, TtlSeconds: ttl}
+		}
+		return out, nil
+	}
 	ask := l.lessor.Left
 	if renew {
 		ask = l.lessor.Renew
@@ -169,6 +176,20 @@ func (l *leasing) insist(ctx context.Context, ask func() (done bool, err error))
 		}
 		return fmt.Errorf("ask the leader about a lease: %w", context.Cause(ctx))
 	}
+}
+
+// RenewLeaseNow implements etcdv3.Leases.
+func (b backend) RenewLeaseNow(id int64) (ttlSeconds int64, ok bool) {
+	ids, ttls := [1]int64{id}, [1]int64{}
+	ok = b.s.leasing.renewNow(ids[:], ttls[:])
+	return ttls[0], ok
+}
+
+// renewNow renews without waiting for anybody, if that is possible. What is
+// committed and not applied may be the end of one of the leases.
+func (l *leasing) renewNow(ids, ttlsSeconds []int64) bool {
+	status := l.s.status()
+	return status.Role == node.Leader && status.Applied >= status.Commit && l.lessor.RenewNow(ids, ttlsSeconds)
 }
 
 // RenewLeases implements etcdv3.Leases.

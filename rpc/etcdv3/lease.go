@@ -3,7 +3,6 @@ package etcdv3
 import (
 	"context"
 	"errors"
-	"io"
 	"math"
 	"math/rand/v2"
 	"time"
@@ -20,6 +19,9 @@ import (
 type Leases interface {
 	// LeaseTTLSecondsMin is the shortest time to live that a leader can watch.
 	LeaseTTLSecondsMin() int64
+	// RenewLeaseNow is RenewLeases for one lease if that can be answered without
+	// waiting for anybody; false: it cannot.
+	RenewLeaseNow(id int64) (ttlSeconds int64, ok bool)
 	// RenewLeases has the leader start the time to live of leases anew and returns
 	// it for each, 0 for one that does not exist. It waits for a lease that is
 	// about to be revoked, and for a leader, as long as ctx.
@@ -133,100 +135,4 @@ func (s *lease) LeaseLeases(ctx context.Context, r *pb.LeaseLeasesRequest) (*pb.
 		resp.Leases[i] = &all[i]
 	}
 	return resp, nil
-}
-
-// keepAlivesMax bounds the requests of one stream that are answered together,
-// and those that wait.
-const keepAlivesMax = 256
-
-// LeaseKeepAlive renews leases for as long as the client asks. Requests that
-// wait are answered together, in order.
-func (s *lease) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
-	ctx := stream.Context()
-	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
-		return err
-	}
-	requests, ended := make(chan *pb.LeaseKeepAliveRequest, keepAlivesMax), make(chan error, 1)
-	go func() {
-		// Ends with the stream, which ends when this handler returns.
-		ended <- receiveAll(stream, requests)
-		close(requests)
-	}()
-	for {
-		select {
-		case first, ok := <-requests:
-			if !ok {
-				return <-ended
-			}
-			if err := s.keepAlive(ctx, stream, takeWaiting(first, requests)); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// receiveAll passes requests on until the client has no more, which is nil, or
-// the stream ends.
-func receiveAll(stream pb.Lease_LeaseKeepAliveServer, requests chan<- *pb.LeaseKeepAliveRequest) error {
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		select {
-		case requests <- r:
-		case <-stream.Context().Done():
-			return stream.Context().Err()
-		}
-	}
-}
-
-func takeWaiting(first *pb.LeaseKeepAliveRequest, requests <-chan *pb.LeaseKeepAliveRequest) []*pb.LeaseKeepAliveRequest {
-	batch := []*pb.LeaseKeepAliveRequest{first}
-	for len(batch) < keepAlivesMax {
-		select {
-		case r, ok := <-requests:
-			if !ok {
-				return batch
-			}
-			batch = append(batch, r)
-		default:
-			return batch
-		}
-	}
-	return batch
-}
-
-func (s *lease) keepAlive(ctx context.Context, stream pb.Lease_LeaseKeepAliveServer, batch []*pb.LeaseKeepAliveRequest) error {
-	// The header comes first: a client must not see a lease alive at a revision
-	// that was after its end.
-	header := s.gate.FillHeader(nil)
-	renewing, cancel := s.gate.WithTimeout(ctx)
-	defer cancel()
-	ids := make([]int64, len(batch))
-	for i, r := range batch {
-		if _, err := s.gate.Authorize(ctx, r); err != nil {
-			return err
-		}
-		ids[i] = r.GetID()
-	}
-	ttls, err := s.backend.RenewLeases(renewing, ids)
-	switch {
-	case err != nil && ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil:
-		return s.gate.WriteError(err)
-	}
-	for i, r := range batch {
-		own := &pb.ResponseHeader{ClusterId: header.ClusterId, MemberId: header.MemberId, Revision: header.Revision, RaftTerm: header.RaftTerm}
-		if err := stream.Send(&pb.LeaseKeepAliveResponse{Header: own, ID: r.GetID(), TTL: ttls[i]}); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -196,6 +196,59 @@ func TestLeaseKeepAlive(t *testing.T) {
 	}
 }
 
+// TestLeaseKeepAliveOrder: answers that need not wait do not overtake those that
+// do.
+func TestLeaseKeepAliveOrder(t *testing.T) {
+	m := rpctest.New()
+	c, _ := serveLeases(t, m)
+	const known = 50
+	for id := range int64(known) {
+		grant(t, c, id+1, 60)
+	}
+	m.Switch(rpctest.Switches{RenewNow: true})
+	stream, err := c.LeaseKeepAlive(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	const rounds = 20
+	go func() {
+		for i := range int64(rounds * 2 * known) {
+			if err := stream.Send(&pb.LeaseKeepAliveRequest{ID: i%(2*known) + 1}); err != nil {
+				sent <- err
+				return
+			}
+		}
+		sent <- stream.CloseSend()
+	}()
+	for i := range int64(rounds * 2 * known) {
+		r, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := int64(60)
+		if i%(2*known) >= known {
+			want = 0
+		}
+		if r.GetID() != i%(2*known)+1 || r.GetTTL() != want {
+			t.Fatalf("answer %d: %v, want lease %d with %d s", i, r, i%(2*known)+1, want)
+		}
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
+		t.Errorf("after the client's end: %v", err)
+	}
+	waited := 0
+	for _, together := range m.Renewals() {
+		waited += len(together)
+	}
+	if waited < rounds*known || waited == rounds*2*known {
+		t.Errorf("%d of %d renewals waited, %d had to", waited, rounds*2*known, rounds*known)
+	}
+}
+
 // TestLeaseLeases: the list needs neither quorum nor leader.
 func TestLeaseLeases(t *testing.T) {
 	m := rpctest.New()

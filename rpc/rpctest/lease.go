@@ -48,6 +48,14 @@ func (m *Member) revokeLocked(r *pb.LeaseRevokeRequest) any {
 	return &pb.LeaseRevokeResponse{Header: m.headerLocked()}
 }
 
+// RenewLeaseNow answers what was granted while Switches.RenewNow is set.
+func (m *Member) RenewLeaseNow(id int64) (int64, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ttl, ok := m.mu.leases.ttls[id]
+	return ttl, ok && m.mu.switches.RenewNow
+}
+
 // RenewLeases answers what was granted.
 func (m *Member) RenewLeases(ctx context.Context, ids []int64) ([]int64, error) {
 	s := m.switches()

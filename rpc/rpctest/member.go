@@ -36,6 +36,8 @@ type Switches struct {
 	ProposeErr, Refuse error
 	// ReadIndexErr is returned by ReadIndex.
 	ReadIndexErr error
+	// RenewNow: renewals of leases that exist need not wait.
+	RenewNow bool
 	// BlockPropose and BlockReadIndex wait for the end of the context.
 	BlockPropose, BlockReadIndex bool
 	// Holders is the answer of Holders; HoldersErr its error.

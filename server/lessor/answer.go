@@ -17,6 +17,31 @@ type Answer struct {
 	Left       time.Duration
 }
 
+// RenewNow starts the time to live of leases anew and returns it for each in
+// ttlsSeconds, which is as long as ids. It waits for nobody; false: Renew has to
+// be called, for all of them.
+func (l *Lessor) RenewNow(ids, ttlsSeconds []int64) bool {
+	term, leads := l.member.Leads()
+	if !leads {
+		return false
+	}
+	now := l.cfg.Clock.Now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.mu.book == nil || l.mu.term != term {
+		return false
+	}
+	for i, id := range ids {
+		ttl, ok := l.mu.book.RenewNow(now, id)
+		if !ok {
+			return false
+		}
+		ttlsSeconds[i] = ttl
+	}
+	l.counters.renewed.Add(uint64(len(ids)))
+	return true
+}
+
 // Renew starts the time to live of leases anew. It answers ErrNotLeader where
 // somebody else may lead. A lease that is Expiring is to be asked for again.
 func (l *Lessor) Renew(ctx context.Context, ids []int64) ([]Answer, error) {
@@ -113,6 +138,9 @@ func (l *Lessor) led(ctx context.Context, ask func(*Book, uint64) ([]Answer, err
 		if !l.leads(term) {
 			return nil, ErrNotLeader
 		}
+		l.mu.Lock()
+		book.Confirmed(begun)
+		l.mu.Unlock()
 		answers, err := ask(book, term)
 		if err != nil {
 			return nil, err

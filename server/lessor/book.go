@@ -35,6 +35,10 @@ type Book struct {
 	records  queue // of leases longer than the checkpoint interval
 	// loading: gone remembers what ended meanwhile, for Load not to bring back.
 	gone map[int64]struct{}
+	// confirmed is when the newest question began by which a quorum confirmed that
+	// this member leads; zero: none that the book knows of.
+	confirmed time.Time
+	window    time.Duration // how long that holds for RenewNow
 }
 
 // BookConfig sets up a Book.
@@ -53,7 +57,7 @@ type BookConfig struct {
 func NewBook(now time.Time, cfg BookConfig) *Book {
 	return &Book{
 		base: now, graceMS: cfg.Grace.Milliseconds(), retryMS: cfg.RetryInterval.Milliseconds(),
-		everyMS: cfg.CheckpointInterval.Milliseconds(), leases: make(map[int64]held), gone: make(map[int64]struct{}),
+		everyMS: cfg.CheckpointInterval.Milliseconds(), window: cfg.Grace / 2, leases: make(map[int64]held), gone: make(map[int64]struct{}),
 	}
 }
 
@@ -145,6 +149,34 @@ func (b *Book) Renew(now time.Time, id int64) (ttlSeconds int64, state State) {
 	return l.ttlSeconds, Live
 }
 
+// Confirmed says that a quorum has confirmed, after begun, that this member leads
+// the term of the book.
+func (b *Book) Confirmed(begun time.Time) {
+	if begun.After(b.confirmed) {
+		b.confirmed = begun
+	}
+}
+
+// RenewNow renews a lease without asking a quorum; false: it has to be asked. The
+// leadership was confirmed less than half a grace ago, so whoever may lead by
+// now has read the leases after that, and gives each a whole grace more than the
+// time to live that is answered here. That a lease is not there is never said
+// this way: another leader may have granted it.
+func (b *Book) RenewNow(now time.Time, id int64) (ttlSeconds int64, ok bool) {
+	if b.gone != nil || b.confirmed.IsZero() || since(b.confirmed, now) >= b.window {
+		return 0, false
+	}
+	ttlSeconds, state := b.Renew(now, id)
+	return ttlSeconds, state == Live
+}
+
+// since is the time that went by, by the monotonic clock or by that of the wall
+// if it says more: the first stands still while the machine sleeps, and perhaps
+// while its virtual machine is paused.
+func since(begun, now time.Time) time.Duration {
+	return max(now.Sub(begun), now.Round(0).Sub(begun.Round(0)).Abs())
+}
+
 // Left returns what is left of a lease, and what was granted.
 func (b *Book) Left(now time.Time, id int64) (left time.Duration, ttlSeconds int64, state State) {
 	l, ok := b.leases[id]
@@ -223,6 +255,9 @@ func (b *Book) Due(now time.Time, limit int) (due []envelope.RemainingTTL) {
 		left := (leftMS + 999) / 1000
 		if 1000*(known-left) >= b.everyMS {
 			due = append(due, envelope.RemainingTTL{ID: id, Seconds: left})
+			// From here on it may be recorded: a renewal meanwhile must withdraw it.
+			l.recordedSeconds = left
+			b.leases[id] = l
 		}
 	}
 	return due

@@ -229,3 +229,53 @@ func heapBytes() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// TestBookConfirmation: a confirmation ends with its time by either clock, and
+// an older one does not replace a newer.
+func TestBookConfirmation(t *testing.T) {
+	now := time.Now()
+	b := testBook(now)
+	b.Change(now, granted(1, 60))
+	renews := func(at time.Time) bool { _, ok := b.RenewNow(at, 1); return ok }
+	if renews(now) {
+		t.Fatal("renewed, and nothing was confirmed")
+	}
+	b.Confirmed(now)
+	b.Confirmed(now.Add(-time.Hour))
+	for _, c := range []struct {
+		at   time.Time
+		want bool
+	}{
+		{now, true},
+		{now.Add(grace/2 - 1), true},
+		{now.Add(grace / 2), false},
+		{now.Round(0).Add(grace / 4), true},
+		{now.Round(0).Add(-grace), false}, // the clock on the wall was set back
+	} {
+		if got := renews(c.at); got != c.want {
+			t.Errorf("%v later: renewed: %t", c.at.Sub(now), got)
+		}
+	}
+	// Loading: what is missing may just not have been read.
+	b = NewBook(now, BookConfig{Grace: grace, RetryInterval: retry, CheckpointInterval: every})
+	b.Change(now, granted(1, 60))
+	b.Confirmed(now)
+	if renews(now) {
+		t.Error("renewed while loading")
+	}
+}
+
+// TestBookRecordUnderWay: a lease that is renewed while what is left of it is
+// being recorded gets its whole time only with the record withdrawn.
+func TestBookRecordUnderWay(t *testing.T) {
+	now := time.Unix(0, 0)
+	b := testBook(now)
+	b.Change(now, granted(1, 3600))
+	now = now.Add(every)
+	if due := b.Due(now, 10); len(due) != 1 || due[0].Seconds != 3300 {
+		t.Fatalf("due: %v", due)
+	}
+	if _, state := b.Renew(now, 1); state != Recorded {
+		t.Fatalf("renewed while it is being recorded: state %d", state)
+	}
+}

@@ -16,8 +16,13 @@
 //  2. A new leader gives each lease what is known to be left of it and an
 //     election timeout more, so that what the leader before has answered to a
 //     client holds.
-//  3. A renewal is answered only by a leader that confirmed its leadership after
-//     the renewal arrived, and less than an election timeout before it answers.
+//  3. A renewal is answered only by a leader whose leadership a quorum confirmed
+//     less than an election timeout before it answers. Who leads next has read
+//     the leases after that confirmation and gives each an election timeout more
+//     (2), so no lease ends for its age before the time that was answered. One
+//     confirmation serves all renewals for half of that time (Book.RenewNow);
+//     that a lease does not exist is said only by a leader that confirmed its
+//     leadership after the question came.
 //  4. What was recorded as remaining of a lease is withdrawn, through the log,
 //     before its renewal is answered.
 //  5. A lease that is to be revoked is not renewed any more in that term.

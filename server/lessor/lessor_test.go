@@ -281,3 +281,57 @@ func TestPaced(t *testing.T) {
 		}
 	})
 }
+
+// TestRenewNow: one confirmation of the leadership serves the renewals of half
+// an election timeout; what it cannot answer waits for another one.
+func TestRenewNow(t *testing.T) {
+	inBubble(t, func(ctx context.Context, c *cluster) {
+		ttls := make([]int64, 2)
+		if c.lessor.RenewNow([]int64{1}, ttls) {
+			t.Fatal("renewed by a member that does not lead")
+		}
+		c.lead(2, true)
+		pass(time.Second)
+		c.grant(1, 10)
+		c.grant(2, 20)
+		if c.lessor.RenewNow([]int64{1}, ttls) {
+			t.Fatal("renewed though no quorum was asked since the leases were read")
+		}
+		if _, err := c.lessor.Renew(ctx, []int64{1}); err != nil {
+			t.Fatal(err)
+		}
+		// Confirm took a millisecond.
+		pass(498 * time.Millisecond)
+		if !c.lessor.RenewNow([]int64{2, 1}, ttls) || ttls[0] != 20 || ttls[1] != 10 {
+			t.Fatalf("not renewed: %d", ttls)
+		}
+		if c.lessor.RenewNow([]int64{1, 3}, ttls) {
+			t.Fatal("an unknown lease was answered without asking a quorum")
+		}
+		pass(time.Millisecond)
+		if c.lessor.RenewNow([]int64{1}, ttls) {
+			t.Fatal("a confirmation held too long")
+		}
+		pass(9 * time.Second)
+		if _, ok := c.revokedAt(1); ok {
+			t.Fatal("revoked before the time that was answered")
+		}
+		pass(2 * time.Second)
+		if _, ok := c.revokedAt(1); !ok {
+			t.Fatal("not revoked after its time")
+		}
+
+		// Another term begins with nothing confirmed.
+		if _, err := c.lessor.Renew(ctx, []int64{2}); err != nil {
+			t.Fatal(err)
+		}
+		c.lead(3, false)
+		if c.lessor.RenewNow([]int64{2}, ttls) {
+			t.Fatal("renewed by a member that stopped leading")
+		}
+		c.lead(4, true)
+		if c.lessor.RenewNow([]int64{2}, ttls) {
+			t.Fatal("renewed by what an earlier term confirmed")
+		}
+	})
+}

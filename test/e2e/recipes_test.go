@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"google.golang.org/grpc"
-
 	"context"
 	"errors"
 	"fmt"
@@ -18,10 +16,15 @@ import (
 	"go.etcd.io/etcd/client/v3/mirror"
 	"go.etcd.io/etcd/client/v3/namespace"
 	"go.etcd.io/etcd/client/v3/naming/endpoints"
+	"go.etcd.io/etcd/client/v3/naming/resolver"
 	"go.etcd.io/etcd/client/v3/ordering"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3election/v3electionpb"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3lock/v3lockpb"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"raftkv/rpc/kvstream/kvpb"
 	"raftkv/test/e2e/harness"
 )
 
@@ -32,7 +35,7 @@ func TestRecipesOfEtcdsClient(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, context.Context, *harness.Cluster){
 		"mutex": recipeMutex, "election": recipeElection, "stm": recipeSTM, "services": recipeServices,
 		"namespace": recipeNamespace, "ordering": recipeOrdering, "mirror": recipeMirror, "leasing": recipeLeasing,
-		"naming": recipeNaming,
+		"naming": recipeNaming, "resolver": recipeResolver,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 2*harness.Patience)
@@ -349,4 +352,60 @@ func recipeNaming(t *testing.T, ctx context.Context, c *harness.Cluster) {
 	})
 	must[*clientv3.LeaseRevokeResponse](t)(stock.Revoke(ctx, lease.ID))
 	expect(endpoints.Delete)
+}
+
+// recipeResolver: gRPC finds the addresses of a service in the store and follows
+// them. The service here is the cluster's own.
+func recipeResolver(t *testing.T, ctx context.Context, c *harness.Cluster) {
+	stock := c.Client()
+	manager := must[endpoints.Manager](t)(endpoints.NewManager(stock, "backend"))
+	register := func(n *harness.Node) {
+		t.Helper()
+		if err := manager.AddEndpoint(ctx, "backend/"+n.Address, endpoints.Endpoint{Addr: n.Address}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	register(c.Nodes[0])
+	register(c.Nodes[1])
+	builder, err := resolver.NewBuilder(stock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := must[*grpc.ClientConn](t)(grpc.NewClient("etcd:///backend", grpc.WithResolvers(builder),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"round_robin": {}}]}`)))
+	defer conn.Close()
+
+	// served waits until calls are answered by these nodes, in turn.
+	served := func(want ...*harness.Node) {
+		t.Helper()
+		harness.Until(t, harness.Patience, fmt.Sprintf("calls go to %d nodes", len(want)), func(ctx context.Context) error {
+			got := map[string]bool{}
+			for range 3 * len(c.Nodes) {
+				st, err := kvpb.NewNativeClient(conn).Status(ctx, &kvpb.StatusRequest{})
+				if err != nil {
+					return err
+				}
+				got[st.GetName()] = true
+			}
+			for _, n := range want {
+				if !got[strconv.Itoa(n.Number)] {
+					return fmt.Errorf("node %d was not asked, %v were", n.Number, got)
+				}
+			}
+			if len(got) != len(want) {
+				return fmt.Errorf("%v were asked", got)
+			}
+			return nil
+		})
+	}
+	served(c.Nodes[0], c.Nodes[1])
+	register(c.Nodes[2])
+	served(c.Nodes...)
+	for _, n := range c.Nodes[:2] {
+		if err := manager.DeleteEndpoint(ctx, "backend/"+n.Address); err != nil {
+			t.Fatal(err)
+		}
+	}
+	served(c.Nodes[2])
 }

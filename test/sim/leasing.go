@@ -117,10 +117,19 @@ func (l *leasing) record(term uint64) {
 func (l *leasing) renew(id int64) {
 	p := l.p
 	st, begun := p.core.Status(), p.s.clock.now
+	if l.book != nil && l.term == st.Term && l.leads(st.Term) {
+		if ttl, ok := l.book.RenewNow(p.s.clockTime(), id); ok {
+			p.s.leases.renewed(p.host, id, time.Duration(ttl)*time.Second)
+			p.s.report.LeasesRenewedNow++
+			return
+		}
+	}
+	begunTime := p.s.clockTime()
 	answer := func() (state lessor.State) {
 		if l.book == nil || l.term != st.Term || !l.leads(st.Term) {
 			return lessor.Unknown
 		}
+		l.book.Confirmed(begunTime)
 		ttl, state := l.book.Renew(p.s.clockTime(), id)
 		// Later the answer would not count: somebody else may lead.
 		if state == lessor.Live && p.s.clock.now-begun < leaseGrace {

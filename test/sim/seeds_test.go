@@ -172,6 +172,7 @@ func (r *Report) ofFaults() []least {
 		{"campaigns after a broken connection", r.Campaigns, 3},
 		{"leases granted", r.LeasesGranted, 10},
 		{"renewals of leases", r.LeasesRenewed, 15},
+		{"renewals that needed no round of their own", r.LeasesRenewedNow, 1},
 		{"recorded times of leases withdrawn", r.LeaseRecordsWithdrawn, 1},
 		{"batches that watchers read from the history", r.WatchSkips, 200},
 		{"removed directories", r.Removals, 0.1},

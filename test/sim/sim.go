@@ -79,6 +79,8 @@ type Report struct {
 	// DeathsInstalling the crashes in the middle of staging or installing one.
 	InstalledByJoiners, DeathsInstalling        int
 	LeasesGranted, LeasesRenewed, LeasesExpired int
+	// LeasesRenewedNow are those of LeasesRenewed that needed no round of their own.
+	LeasesRenewedNow int
 	// LeaseRecordsWithdrawn are the times that were recorded as left and had to be
 	// taken back before a renewal, RevocationsRefused those of another term.
 	LeaseRecordsWithdrawn, RevocationsRefused int
