@@ -57,7 +57,7 @@ func (c *Config) admit(ctx context.Context) (admission, error) {
 	switch {
 	case found && kept.Prepared:
 		return prepared(kept, c)
-	case found && kept.Joined && kept.Complete, found && !kept.Joined && kept.Complete && c.Existing:
+	case found && kept.Complete && (kept.Joined || c.Existing || c.DiscoverySRV != ""):
 		a := admission{owner: owner{kept.ClusterID, kept.MemberID}, joined: kept.Joined}
 		for _, m := range kept.Introduction {
 			a.introduced = append(a.introduced, statemachine.Member{ID: m.ID, Name: m.Name, PeerURLs: m.PeerURLs, IsLearner: m.Learner})

@@ -43,6 +43,10 @@ type Config struct {
 	// those it listens on.
 	InitialCluster      []Member
 	InitialClusterToken string
+	// DiscoverySRV is a domain whose SRV records name the members of a new cluster,
+	// DiscoverySRVName a suffix of the names of the records; InitialCluster is then
+	// this member alone, at its advertised URLs.
+	DiscoverySRV, DiscoverySRVName string
 	// Existing joins a cluster to which an operator has added this member:
 	// InitialCluster must list its members, this one among them.
 	Existing bool
@@ -132,6 +136,8 @@ type Config struct {
 	// newest is the newest cluster version that this program knows, if a test says
 	// that it is another one than it is.
 	newest statemachine.Version
+	// resolver is that of the machine unless a test says otherwise.
+	resolver resolver
 
 	// OnEvent receives the events of the node's life with members resolved to
 	// names. It is called in order and must not block for long.

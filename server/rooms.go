@@ -121,7 +121,11 @@ func (r *rooms) create() error {
 	_, ids := r.cfg.ids()
 	for _, m := range r.cfg.InitialCluster {
 		seed.ConfState.Voters = append(seed.ConfState.Voters, ids[m.Name])
-		seed.Members = append(seed.Members, statemachine.Member{ID: ids[m.Name], Name: m.Name, PeerURLs: m.PeerURLs})
+		founder := statemachine.Member{ID: ids[m.Name], Name: m.Name, PeerURLs: m.PeerURLs}
+		if r.cfg.DiscoverySRV != "" {
+			founder.Name = "" // nobody knows the others' names, and all begin with the same
+		}
+		seed.Members = append(seed.Members, founder)
 	}
 	if err := r.machine.Bootstrap(seed); err != nil {
 		return fmt.Errorf("create the state: %w", err)

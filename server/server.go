@@ -78,6 +78,9 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := cfg.discover(ctx); err != nil {
+		return nil, err
+	}
 	s := &Server{cfg: cfg, fsyncs: newFsyncHistogram(), events: newEvents(), snapshots: newSnapshots(), ready: make(chan struct{}), done: make(chan struct{}), changing: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	go s.events.run(cfg.OnEvent, s.done)

@@ -29,6 +29,7 @@ type memberOptions struct {
 	listenClient, listenClientHTTP, listenMetrics      list
 	advertiseClient, listenPeer, initialAdvertisePeer  list
 	initialCluster, initialClusterState, initialToken  string
+	discoverySRV, discoverySRVName                     string
 	heartbeatMS, electionMS                            int
 	maxResponseBytes                                   int64
 	initialTickAdvance, preVote, strictReconfig        bool
@@ -112,6 +113,8 @@ func (o *memberOptions) registerMember(f *pflag.FlagSet) {
 func (o *memberOptions) registerCluster(f *pflag.FlagSet) {
 	f.Var(&o.initialAdvertisePeer, "initial-advertise-peer-urls", "peer URLs told to the cluster (default: the listen URLs)")
 	f.StringVar(&o.initialCluster, "initial-cluster", "", "name=peer-url of every initial member, comma separated")
+	f.StringVar(&o.discoverySRV, "discovery-srv", "", "domain whose DNS records _etcd-server._tcp (and _etcd-server-ssl._tcp for https) name the initial members, instead of --initial-cluster")
+	f.StringVar(&o.discoverySRVName, "discovery-srv-name", "", "suffix of the names of those records, as _etcd-server-SUFFIX._tcp")
 	f.StringVar(&o.initialClusterState, "initial-cluster-state", "new", `"new", or "existing" for a member that was added to a live cluster`)
 	f.BoolVar(&o.strictReconfig, "strict-reconfig-check", true, "refuse changes of the members that could cost the majority")
 	f.IntVar(&o.maxLearners, "max-learners", 1, "most learners that the cluster may have at a time")

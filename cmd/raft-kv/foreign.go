@@ -31,7 +31,7 @@ func laterFlags() []laterFlag {
 	flags = append(flags, laterFlag{name: "discovery-insecure-transport", bare: true})
 	for _, name := range []string{
 		"auth-token", "auth-token-ttl", "bcrypt-cost",
-		"discovery", "discovery-proxy", "discovery-srv", "discovery-srv-name", "discovery-token", "discovery-endpoints",
+		"discovery", "discovery-proxy", "discovery-token", "discovery-endpoints",
 		"discovery-dial-timeout", "discovery-request-timeout", "discovery-keepalive-time", "discovery-keepalive-timeout",
 		"discovery-cert", "discovery-key", "discovery-cacert", "discovery-user", "discovery-password",
 		"distributed-tracing-address", "distributed-tracing-service-name", "distributed-tracing-instance-id",

@@ -172,7 +172,7 @@ func TestVariables(t *testing.T) {
 		t.Errorf("ignored with a warning: %s", got)
 	}
 	for want, setting := range map[string]string{
-		"$ETCD_MAX_TXN_OPS: ": "ETCD_MAX_TXN_OPS=many", "--discovery-srv is not supported yet": "ETCD_DISCOVERY_SRV=example.com",
+		"$ETCD_MAX_TXN_OPS: ": "ETCD_MAX_TXN_OPS=many", "--discovery-token is not supported yet": "ETCD_DISCOVERY_TOKEN=abc",
 	} {
 		if _, _, err := resolved(t, nil, []string{setting}, ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v does not say %q", setting, err, want)
@@ -210,7 +210,7 @@ func TestEveryFlagOfTheList(t *testing.T) {
 
 func TestLaterFlags(t *testing.T) {
 	for _, args := range []string{
-		"--auth-token=simple", "--discovery-srv=x",
+		"--auth-token=simple", "--discovery=x",
 		"--enable-distributed-tracing=true",
 		"--feature-gates=LeaseCheckpoint=true", "--unsafe-no-fsync", "--log-outputs=systemd/journal",
 	} {

@@ -151,7 +151,7 @@ func (o *memberOptions) checks(cfg *server.Config) error {
 func (o *memberOptions) shortForm(cfg *server.Config) error {
 	for _, long := range []string{
 		"name", "listen-client-urls", "listen-client-http-urls", "advertise-client-urls", "listen-peer-urls",
-		"initial-advertise-peer-urls", "initial-cluster",
+		"initial-advertise-peer-urls", "initial-cluster", "discovery-srv", "discovery-srv-name",
 	} {
 		if o.flags.Changed(long) {
 			return fmt.Errorf("--id and --cluster already say what --%s would; use one form", long)
@@ -212,6 +212,13 @@ func (o *memberOptions) longForm(cfg *server.Config) error {
 	if len(advertised) == 0 {
 		advertised = o.listenPeer
 	}
+	switch {
+	case o.discoverySRV != "" && o.initialCluster != "":
+		return errors.New("--initial-cluster and --discovery-srv both say who the initial members are; use one")
+	case o.discoverySRV == "" && o.discoverySRVName != "":
+		return errors.New("--discovery-srv-name goes with --discovery-srv")
+	}
+	cfg.DiscoverySRV, cfg.DiscoverySRVName = o.discoverySRV, o.discoverySRVName
 	if o.initialCluster == "" {
 		cfg.InitialCluster = []server.Member{{Name: o.name, PeerURLs: advertised}}
 		return nil
