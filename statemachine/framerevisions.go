@@ -6,6 +6,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
+// frameWritesMax is more writes than any frame has room for.
+const frameWritesMax = 1 << 24
+
 // Revisions returns, for each write of the frame in its order, the revision of the
 // key space behind it; 0 for one that was refused.
 func (r *FrameResult) Revisions() (all []int64, err error) {
@@ -41,12 +44,14 @@ func appendRevisions(all []int64, message []byte) ([]int64, error) {
 			return nil, fmt.Errorf("%w: a result: %w", ErrMalformedEntry, protowire.ParseError(size))
 		}
 		value, _ := protowire.ConsumeVarint(message[n : n+size])
-		switch num {
-		case resultCount:
+		switch {
+		case num == resultCount && value > frameWritesMax:
+			return nil, fmt.Errorf("%w: a result of %d writes", ErrMalformedEntry, value)
+		case num == resultCount:
 			count = value
-		case resultRevision:
+		case num == resultRevision:
 			revision = int64(value)
-		case resultRefused:
+		case num == resultRefused:
 			refused = true
 		}
 		message = message[n+size:]
