@@ -36,10 +36,12 @@ const (
 	// LateRevocation: a leader revokes leases by its own clock, without asking
 	// whether it still leads, and a later leader carries it out.
 	LateRevocation
+	// WithoutSession: the member that proposes a frame forgets whose it is.
+	WithoutSession
 )
 
 func (b Bug) String() string {
-	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation"}[b]
+	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session"}[b]
 }
 
 // acknowledgeEarly sends the responses of what is about to be written.

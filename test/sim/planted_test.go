@@ -21,6 +21,7 @@ func TestPlantedBugs(t *testing.T) {
 		{Options{Planted: SecondLife, Scenario: LostDirectory}, 4, "leader completeness"},
 		{Options{Planted: SkippedInstall}, 2, "watch: "},
 		{Options{Planted: LateRevocation, Scenario: PausedLeaders}, 4, "was revoked for its age"},
+		{Options{Planted: WithoutSession}, 2, "increments of frame"},
 		// Without a look inside the consequences show as well: acknowledged writes
 		// are lost, or members that contradict each other never come to rest.
 		{Options{Planted: AcknowledgeBeforeDurable, OnlyConsequences: true, Scenario: Blackouts}, 8, ""},

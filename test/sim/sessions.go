@@ -101,8 +101,11 @@ func (c *sessionClient) send(f *sessionFrame) {
 		acknowledged = c.open[0].sequence - 1
 	}
 	c.s.report.SessionSends++
-	c.propose(envelope.Command{Session: c.session, Sequence: f.sequence},
-		&envelope.Frame{Acknowledged: acknowledged, Writes: body}, func(r node.Result) { c.answer(f, r) })
+	command := envelope.Command{Session: c.session, Sequence: f.sequence}
+	if c.s.opts.Planted == WithoutSession {
+		command = envelope.Command{}
+	}
+	c.propose(command, &envelope.Frame{Acknowledged: acknowledged, Writes: body}, func(r node.Result) { c.answer(f, r) })
 }
 
 // propose has some member propose a command, or a frame.
