@@ -49,11 +49,7 @@ func (s *watch) Watch(stream pb.Watch_WatchServer) error {
 // Watch serves one stream of watches.
 func (s wireWatch) Watch(stream pb.Watch_WatchServer) error {
 	return s.serve(stream, func(m *feed.Message) error {
-		frame, err := m.Encode(s.header(m))
-		if err != nil {
-			return err
-		}
-		return stream.SendMsg(frame)
+		return stream.SendMsg(m.Encode(s.header(m)))
 	})
 }
 

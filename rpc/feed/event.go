@@ -21,8 +21,14 @@ type Event struct {
 // Size is what the event takes on the wire, in bytes.
 func (e *Event) Size() int { return e.size }
 
-// Field numbers of etcdserverpb.WatchResponse, mvccpb.Event and mvccpb.KeyValue.
+// Field numbers of etcdserverpb.ResponseHeader and WatchResponse, mvccpb.Event
+// and mvccpb.KeyValue.
 const (
+	headerClusterID = 1
+	headerMemberID  = 2
+	headerRevision  = 3
+	headerRaftTerm  = 4
+
 	responseHeader          = 1
 	responseWatchID         = 2
 	responseCreated         = 3

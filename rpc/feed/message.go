@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -47,14 +48,11 @@ func (m *Message) Size() int {
 	return n
 }
 
-// Encode returns the message under a header. The bytes of events are shared.
-func (m *Message) Encode(header *pb.ResponseHeader) (*Frame, error) {
-	encoded, err := proto.Marshal(header)
-	if err != nil {
-		return nil, fmt.Errorf("encoding a response header: %w", err)
-	}
+// Encode returns the message under a header. The bytes of events are shared;
+// what is encoded anew for every watcher is this little, and by hand.
+func (m *Message) Encode(header *pb.ResponseHeader) *Frame {
 	b := make([]byte, 0, fixedSizeMax+len(m.CancelReason))
-	b = appendBytes(b, responseHeader, encoded)
+	b = appendHeader(b, header)
 	b = appendVarint(b, responseWatchID, m.WatchID)
 	b = appendVarint(b, responseCreated, truth(m.Created))
 	b = appendVarint(b, responseCanceled, truth(m.Canceled))
@@ -68,7 +66,26 @@ func (m *Message) Encode(header *pb.ResponseHeader) (*Frame, error) {
 	for _, e := range m.Events {
 		buffers = append(buffers, e.field)
 	}
-	return &Frame{buffers}, nil
+	return &Frame{buffers}
+}
+
+func appendHeader(b []byte, h *pb.ResponseHeader) []byte {
+	values := [...]int64{
+		headerClusterID - 1: int64(h.GetClusterId()), headerMemberID - 1: int64(h.GetMemberId()),
+		headerRevision - 1: h.GetRevision(), headerRaftTerm - 1: int64(h.GetRaftTerm()),
+	}
+	size := 0
+	for i, v := range values {
+		size += varintFieldSize(protowire.Number(i+1), v)
+	}
+	if size == 0 {
+		return b // as an absent one
+	}
+	b = appendLength(b, responseHeader, size)
+	for i, v := range values {
+		b = appendVarint(b, protowire.Number(i+1), v)
+	}
+	return b
 }
 
 func truth(b bool) int64 {
@@ -80,10 +97,7 @@ func truth(b bool) int64 {
 
 // Response returns the message as callers in process take it.
 func (m *Message) Response(header *pb.ResponseHeader) (*pb.WatchResponse, error) {
-	f, err := m.Encode(header)
-	if err != nil {
-		return nil, err
-	}
+	f := m.Encode(header)
 	resp := &pb.WatchResponse{}
 	if err := proto.Unmarshal(f.buffers.Materialize(), resp); err != nil {
 		return nil, fmt.Errorf("decoding a watch response of our own: %w", err)

@@ -38,8 +38,8 @@ func BenchmarkFanOut(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := m.Encode(header); err != nil {
-					b.Fatal(err)
+				if f := m.Encode(header); len(f.Buffers()) != 2 {
+					b.Fatalf("%d buffers", len(f.Buffers()))
 				}
 			}
 		}
