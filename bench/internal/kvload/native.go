@@ -24,7 +24,7 @@ func (a API) validate(s Spec) error {
 	case a == APIEtcd:
 		return nil
 	case a != APINative:
-		return fmt.Errorf("api must be empty or %s, not %q", APINative, a)
+		return fmt.Errorf("api must be etcd or %s, not %q", APINative, a)
 	case s.Operation != OpPutGet || s.PageKeys > 0:
 		return errors.New("the native api is for puts and gets alone")
 	}
