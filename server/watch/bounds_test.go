@@ -147,6 +147,7 @@ func TestHubBehindCompaction(t *testing.T) {
 		}
 		store.compact(40)
 		start(t, h)
+		synctest.Wait() // a reader that is quicker than the hub would see the first events
 		// What waited in its queue went with it: that, too, was to be read again.
 		if resp := next(t, s); !resp.GetCanceled() || resp.GetCompactRevision() != 40 || resp.GetWatchId() != 0 {
 			t.Errorf("%v", resp)
