@@ -108,7 +108,8 @@ func get(clients, connections int, absent bool, goals []Goal) Row {
 	}
 }
 
-// nativePut sets puts through the native API beside stock puts.
+// nativePut sets puts through the native API, whose callers share a few sessions,
+// beside stock puts over as many connections as those have elsewhere.
 func nativePut() Row {
 	return Row{
 		Name:    "native put, 1000 clients, to the leader",
