@@ -121,11 +121,10 @@ func (c *compactions) next(swept, compacted int64) (compaction, bool) {
 type sweep struct {
 	state *sweepState // of the database it works on
 	pass  mvcc.Sweep
-	// hasher computes the hash of the compaction: first over what the sweep
-	// before left, then over the changes since, while they are swept. Nil if that
-	// is impossible since something was removed.
+	// hasher computes the hash of the compaction before anything is removed, so
+	// that it can be asked for at any time; nil when that is done, or is
+	// impossible since something was removed.
 	hasher *mvcc.Hasher
-	hashed bool // what the sweep before left
 	report SweepReport
 }
 
@@ -165,8 +164,8 @@ func (m *Machine) SweepStep(limit int) (more bool, complete *SweepReport, err er
 	}
 	s := m.sweep
 	snapshot := v.handle.DB().NewSnapshot()
-	if s.hasher != nil && !s.hashed {
-		s.hashed, err = s.hasher.StepTo(snapshot, limit, s.pass.Since)
+	if s.hasher != nil {
+		err = m.hashStep(s, snapshot, limit)
 	} else {
 		complete, err = m.removeStep(v, snapshot, limit)
 	}
@@ -200,6 +199,18 @@ func (m *Machine) beginSweep(v *view) *sweep {
 	return s
 }
 
+// hashStep computes the hash of a compaction, as far as limit allows.
+func (m *Machine) hashStep(s *sweep, db pebble.Reader, limit int) error {
+	done, err := s.hasher.Step(db, limit)
+	if err != nil || !done {
+		return err
+	}
+	s.report.Hash, s.report.HashKnown = s.hasher.Sum(), true
+	m.compactions.keep(KVHash{Hash: s.hasher.Sum(), CompactRevision: s.hasher.Compacted, HashRevision: s.hasher.Revision})
+	s.hasher = nil
+	return nil
+}
+
 // removeStep removes records and moves the sweep record in one batch.
 func (m *Machine) removeStep(v *view, db pebble.Reader, limit int) (complete *SweepReport, err error) {
 	s := m.sweep
@@ -209,7 +220,7 @@ func (m *Machine) removeStep(v *view, db pebble.Reader, limit int) (complete *Sw
 	}
 	// Whoever hashes must know before anything goes.
 	s.state.target.Store(s.pass.Target)
-	removed, done, err := s.pass.Step(db, batch, limit, s.hasher)
+	removed, done, err := s.pass.Step(db, batch, limit)
 	record := sweepRecord{swept: s.pass.Since, target: s.pass.Target, next: s.pass.Next,
 		removed: s.state.record.removed + removed.Bytes}
 	if done {
@@ -229,10 +240,6 @@ func (m *Machine) removeStep(v *view, db pebble.Reader, limit int) (complete *Sw
 	s.report.Bytes += removed.Bytes
 	if !done {
 		return nil, nil
-	}
-	if h := s.hasher; h != nil {
-		s.report.Hash, s.report.HashKnown = h.Sum(), true
-		m.compactions.keep(KVHash{Hash: h.Sum(), CompactRevision: h.Compacted, HashRevision: h.Revision})
 	}
 	m.sweep = nil
 	return &s.report, nil

@@ -443,3 +443,31 @@ func TestSweepBesideEverything(t *testing.T) {
 	compareStates(t, m, leader, want)
 	checkLiveBytes(t, m)
 }
+
+// TestHashOfACompactionIsTheSameAtAnyTime: before, during and after its sweep.
+func TestHashOfACompactionIsTheSameAtAnyTime(t *testing.T) {
+	m, l := start(t), newLog(t)
+	for i := range 60 {
+		apply(t, m, l.entry(request(t, &pb.PutRequest{Key: fmt.Append(nil, "key", i%7), Value: fmt.Append(nil, i)})))
+	}
+	for _, back := range []int64{20, 5} {
+		revision := m.Revision() - back
+		apply(t, m, l.entry(request(t, &pb.CompactionRequest{Revision: revision})))
+		first, err := m.HashKV(t.Context(), revision)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := 0
+		for more := true; more; steps++ {
+			if more, _, err = m.SweepStep(3); err != nil {
+				t.Fatal(err)
+			}
+			if now, err := m.HashKV(t.Context(), revision); err != nil || now != first {
+				t.Fatalf("after %d steps: %+v, %v; before: %+v", steps+1, now, err, first)
+			}
+		}
+		if steps < 10 {
+			t.Fatalf("only %d steps", steps)
+		}
+	}
+}

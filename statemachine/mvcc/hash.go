@@ -47,20 +47,15 @@ func (h *Hasher) Sum() uint32 { return h.sum }
 // above Compacted must all be there; db may differ from call to call in what
 // is removed at and below it.
 func (h *Hasher) Step(db pebble.Reader, limit int) (done bool, err error) {
-	return h.StepTo(db, limit, h.Revision)
-}
-
-// StepTo is Step for the records up to main revision last.
-func (h *Hasher) StepTo(db pebble.Reader, limit int, last int64) (done bool, err error) {
 	if !h.started {
 		if err := h.start(db); err != nil {
 			return false, err
 		}
 	}
-	if last = min(last, h.Revision); last < FirstRevision {
+	if h.Revision < FirstRevision {
 		return true, nil
 	}
-	changes, done, err := readChanges(db, h.next, last, limit)
+	changes, done, err := readChanges(db, h.next, h.Revision, limit)
 	if err != nil || len(changes) == 0 {
 		return done, err
 	}
@@ -70,7 +65,7 @@ func (h *Hasher) StepTo(db pebble.Reader, limit int, last int64) (done bool, err
 	}
 	err = h.changes(it, changes)
 	if err := errors.Join(err, it.Close()); err != nil {
-		return false, fmt.Errorf("hashing up to revision %d: %w", last, err)
+		return false, fmt.Errorf("hashing up to revision %d: %w", h.Revision, err)
 	}
 	return done, nil
 }
@@ -93,18 +88,13 @@ func (h *Hasher) changes(it *pebble.Iterator, changes []change) (err error) {
 			return err
 		}
 	}
-	h.fold(records, next)
-	return nil
-}
-
-// fold appends the records up to next to the hash.
-func (h *Hasher) fold(records []record, next keys.Revision) {
 	for _, r := range records {
 		if r.length > 0 {
 			h.sum = h.join.join(h.sum, r.sum, r.length)
 		}
 	}
 	h.next = next
+	return nil
 }
 
 func (h *Hasher) start(db pebble.Reader) error {
@@ -134,16 +124,6 @@ func (h *Hasher) change(it *pebble.Iterator, c change) (record, error) {
 		return record{}, err
 	}
 	return h.record(&kv, true)
-}
-
-// at hashes the version at which the iterator stands.
-func (h *Hasher) at(it *pebble.Iterator, c change) (record, error) {
-	kv := KeyValue{Key: c.key, Revision: c.revision}
-	found, err := decodeValue(it, &kv)
-	if err != nil {
-		return record{}, err
-	}
-	return h.record(&kv, found)
 }
 
 // exactly hashes the record of a version that must be there.

@@ -41,10 +41,9 @@ type Swept struct {
 func (s *Sweep) Start() keys.Revision { return keys.Revision{Main: max(s.Since, FirstRevision)} }
 
 // Step looks at up to limit changes, puts the removals into batch and moves
-// Next. It reports whether the sweep is complete. db must not change during the
-// call. With a hasher, which has hashed what is up to Since, it hashes the rest
-// on the way.
-func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, hasher *Hasher) (removed Swept, done bool, err error) {
+// Next. It reports whether the sweep is complete. db must not change during
+// the call.
+func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swept, done bool, err error) {
 	changes, done, err := readChanges(db, s.Next, s.Target, limit)
 	if err != nil || len(changes) == 0 {
 		return removed, done, err
@@ -54,10 +53,7 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, hasher *Hash
 	if err != nil {
 		return removed, false, err
 	}
-	step := sweepStep{sweep: s, it: it, batch: batch, hasher: hasher}
-	if hasher != nil {
-		step.records = make([]record, len(changes))
-	}
+	step := sweepStep{sweep: s, it: it, batch: batch}
 	// In the order of the table, newest first, neighbours are read with one
 	// seek, and every seek goes forward.
 	slices.SortFunc(changes, compareChanges)
@@ -71,9 +67,6 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int, hasher *Hash
 	}
 	if err := errors.Join(err, it.Close()); err != nil {
 		return removed, false, fmt.Errorf("sweeping up to revision %d: %w", s.Target, err)
-	}
-	if hasher != nil {
-		hasher.fold(step.records, next)
 	}
 	s.Next = next
 	return step.removed, done, nil
@@ -149,8 +142,6 @@ type sweepStep struct {
 	sweep   *Sweep
 	it      *pebble.Iterator // over the keys table
 	batch   SweepBatch
-	hasher  *Hasher  // nil: nobody hashes
-	records []record // what it made of the changes
 	removed Swept
 	seekKey []byte
 	rev     []byte
@@ -169,9 +160,6 @@ func (s *sweepStep) key(changes []change) error {
 	at := newest
 	for _, c := range changes {
 		if at, err = s.walk(at, c); err != nil {
-			return err
-		}
-		if err := s.hash(c); err != nil {
 			return err
 		}
 		if at == newest {
@@ -210,15 +198,6 @@ func (s *sweepStep) walk(at keys.Revision, to change) (keys.Revision, error) {
 		}
 	}
 	return to.revision, s.seekExactly(to)
-}
-
-// hash hashes the change at which the iterator stands, unless the hasher had to
-// take it for one that the compaction before left.
-func (s *sweepStep) hash(c change) (err error) {
-	if s.hasher != nil && c.revision.Main > s.hasher.Compacted {
-		s.records[c.place], err = s.hasher.at(s.it, c)
-	}
-	return err
 }
 
 // newest handles the newest version at Target, at which the iterator stands.
