@@ -140,13 +140,12 @@ func fallBehind(w *world) {
 	w.noteInstalls(late)
 }
 
-// behind kills a follower and waits until the leader does not keep the log for it
-// any more.
+// behind kills a follower and waits until nobody keeps the log for it any more.
 func (w *world) behind() *harness.Node {
 	leader, _ := w.c.Leader()
 	late := w.c.Others(leader)[w.rng.IntN(len(w.c.Nodes)-1)]
 	w.kill(late)
-	leader.ReleasesLog(nil)
+	w.c.ReleaseLog(nil, w.c.Others(late)...)
 	return late
 }
 
@@ -158,8 +157,7 @@ func brokenTransfer(w *world) {
 		w.hold(10*time.Millisecond, 100*time.Millisecond)
 	}
 	w.kill(late)
-	leader, _ := w.c.Leader(w.c.Others(late)...)
-	leader.ReleasesLog(nil)
+	w.c.ReleaseLog(nil, w.c.Others(late)...)
 	w.start(late)
 	w.awaitInstall(late)
 	w.noteInstalls(late)

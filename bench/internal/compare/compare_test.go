@@ -298,7 +298,7 @@ func fakeComparison(t *testing.T) Config {
 			{Name: "put", Clients: 4, Connections: 2, Target: measure.TargetLeader, Goals: []Goal{{Metric: Throughput, Ratio: 1}}},
 			{Name: "get", Clients: 4, Connections: 3, Target: measure.TargetAll, ReadPercent: 100, AbsentKeys: true},
 		},
-		Duration: 100 * time.Millisecond, Timeout: 10 * time.Second,
+		Duration: 300 * time.Millisecond, Timeout: 10 * time.Second,
 		Keys: 10, ValueSizeBytes: 16, Dir: t.TempDir(), Proc: os.DirFS("/proc"), Progress: &bytes.Buffer{},
 	}
 }

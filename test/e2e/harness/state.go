@@ -57,32 +57,40 @@ func (n *Node) Fill(prefix string, values, valueBytes int) {
 }
 
 // ReleasesLog waits until a leader has released every log entry that it has now,
-// and more: who stopped before now can then be helped by a snapshot alone. A
-// leader keeps the log for an election timeout for a follower that has died. write
-// is called again and again, since the log is released as it grows; nil: others
-// write.
+// and more: who stopped before now can then be helped by a snapshot alone, as
+// long as it leads. A leader keeps the log for an election timeout for a follower
+// that has died. write is called again and again, since the log is released as it
+// grows; nil: others write.
 func (n *Node) ReleasesLog(write func(ctx context.Context) error) {
-	tb := n.cluster.tb
-	tb.Helper()
-	var needed uint64
-	Until(tb, 4*Patience, fmt.Sprintf("node %d releases its log", n.Number), func(ctx context.Context) error {
-		if write != nil {
-			if err := write(ctx); err != nil {
-				return err
-			}
-		}
-		s, err := n.Status(ctx)
-		if err != nil {
+	n.cluster.tb.Helper()
+	n.cluster.ReleaseLog(write, n)
+}
+
+// ReleaseLog is ReleasesLog for several nodes, whoever of them leads later.
+func (c *Cluster) ReleaseLog(write func(ctx context.Context) error, nodes ...*Node) {
+	c.tb.Helper()
+	needed := uint64(0)
+	for _, n := range nodes {
+		Until(c.tb, Patience, fmt.Sprintf("node %d says how long its log is", n.Number), func(ctx context.Context) error {
+			s, err := n.Status(ctx)
+			needed = max(needed, s.GetLastIndex()+1)
 			return err
-		}
-		if needed == 0 {
-			needed = s.GetLastIndex() + 1
-		}
-		if s.GetFirstIndex() <= needed {
-			return fmt.Errorf("it starts at %d and needs to be beyond %d", s.GetFirstIndex(), needed)
-		}
-		return nil
-	})
+		})
+	}
+	for _, n := range nodes {
+		Until(c.tb, 4*Patience, fmt.Sprintf("node %d releases its log", n.Number), func(ctx context.Context) error {
+			if write != nil {
+				if err := write(ctx); err != nil {
+					return err
+				}
+			}
+			s, err := n.Status(ctx)
+			if err == nil && s.GetFirstIndex() <= needed {
+				err = fmt.Errorf("it starts at %d and needs to be beyond %d", s.GetFirstIndex(), needed)
+			}
+			return err
+		})
+	}
 }
 
 // Metrics are the node's metrics without labels.
