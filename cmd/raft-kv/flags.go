@@ -85,7 +85,7 @@ func (o *memberOptions) registerOurs(f *pflag.FlagSet) {
 	f.StringVar(&o.address, "address", "", "with --join: host:port where the other nodes and clients reach this one (default localhost:8000+id)")
 	f.StringVar(&o.configFile, "config-file", "", "YAML file with the names of flags as keys; other flags and the environment are then ignored")
 	f.BoolVar(&o.version, "version", false, "print the version and exit")
-	f.Int64Var(&o.snapshotRateBytes, "snapshot-rate-bytes", 0, "bytes a second that all snapshots may take which this member sends, to members that fell behind and to clients that save; 0: the default of 64 MiB, negative: no bound")
+	f.Int64Var(&o.snapshotRateBytes, "snapshot-rate-bytes", 0, "bytes a second that all snapshots may take which this member sends, to members that fell behind and to clients that save; 0: the default of 32 MiB, negative: no bound")
 	f.Int64Var(&o.memoryBytes, "memory-budget-bytes", 0,
 		"memory to stay within, however much data there is; 0: three quarters of $GOMEMLIMIT, else 224 MiB, or half of a smaller control group")
 	f.DurationVar(&o.sessionTTL, "session-ttl", 10*time.Minute, "how long a session of the native API lives that is not used")

@@ -153,9 +153,9 @@ type Options struct {
 // cannot be replicated, so entries must stay far below.
 const MaxFrameBytes = 32 << 20
 
-// DefaultSnapshotRateBytes is the default of Options.SnapshotRateBytes: about
-// half of what a network of 1 Gbit/s carries.
-const DefaultSnapshotRateBytes = 64 << 20
+// DefaultSnapshotRateBytes is the default of Options.SnapshotRateBytes: about a
+// quarter of what a network of 1 Gbit/s carries, so that requests come first.
+const DefaultSnapshotRateBytes = 32 << 20
 
 const (
 	// keepaliveInterval is the shortest that gRPC allows a client.

@@ -53,7 +53,7 @@ func eventRows() []Row {
 	}{
 		{drill.EventSave, "puts while a snapshot is saved", 1},
 		{drill.EventCatchUp, "puts while a follower catches up", 1},
-		{drill.EventCompaction, "puts while versions are compacted", 5},
+		{drill.EventCompaction, "puts while versions are compacted", 10},
 	} {
 		rows = append(rows, Row{
 			Name: fmt.Sprintf("%s: %s, at half of the maximum", r.event, r.name), Event: string(r.event),
