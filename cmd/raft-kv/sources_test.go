@@ -212,7 +212,7 @@ func TestLaterFlags(t *testing.T) {
 	for _, args := range []string{
 		"--auth-token=simple", "--discovery=x",
 		"--enable-distributed-tracing=true",
-		"--feature-gates=LeaseCheckpoint=true", "--unsafe-no-fsync", "--log-outputs=systemd/journal",
+		"--unsafe-no-fsync", "--log-outputs=systemd/journal",
 	} {
 		if _, _, err := resolved(t, []string{args}, nil, ""); err == nil || !strings.Contains(err.Error(), "not supported yet") {
 			t.Errorf("%s: %v", args, err)
@@ -221,7 +221,7 @@ func TestLaterFlags(t *testing.T) {
 	// What asks for nothing is no news.
 	_, o, err := resolved(t, []string{
 		"--force-new-cluster=false", "--strict-reconfig-check=false", "--pre-vote", "--enable-distributed-tracing=false", "--discovery-srv=", "--corrupt-check-time=1h", "--compact-hash-check-time=1s",
-		"--feature-gates=CompactHashCheck=true,InitialCorruptCheck=true,StopGRPCServiceOnDefrag=true", "--cors=*",
+		"--feature-gates=CompactHashCheck=true,InitialCorruptCheck=true,StopGRPCServiceOnDefrag=true,LeaseCheckpoint=true,LeaseCheckpointPersist=true,FastLeaseKeepAlive=true", "--cors=*",
 	}, nil, "")
 	if err != nil || len(o.notices) != 0 {
 		t.Errorf("%v, notices %v", err, o)
