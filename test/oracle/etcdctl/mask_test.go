@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"testing"
 )
 
 // mask replaces what a regular expression finds; reason says why it may differ.
@@ -31,6 +32,7 @@ func (c *cluster) masked(printed string, more []mask) string {
 		if err != nil {
 			c.t.Fatalf("%s: %v", name, err)
 		}
+		printed = unpadded(printed, id)
 		for _, form := range []string{fmt.Sprintf("%016x", id), fmt.Sprintf("%x", id), fmt.Sprint(id), fmt.Sprint(int64(id))} {
 			printed = strings.ReplaceAll(printed, form, "<"+name+">")
 		}
@@ -50,6 +52,16 @@ func (c *cluster) masked(printed string, more []mask) string {
 		printed = regexp.MustCompile(m.find).ReplaceAllString(printed, m.with)
 	}
 	return printed
+}
+
+// unpadded takes away the blanks that etcdctl fills a short id with to 16 digits.
+func unpadded(printed string, id uint64) string {
+	short := fmt.Sprintf("%x", id)
+	if len(short) == 16 {
+		return printed
+	}
+	blanks := regexp.MustCompile(fmt.Sprintf(`(?m)(^| ) {%d}%s\b`, 16-len(short), short))
+	return blanks.ReplaceAllString(printed, "${1}"+short)
 }
 
 // leaseMasks are for what a lease is asked for.
@@ -93,4 +105,12 @@ func statusColumns() []mask {
 // sessionKeys are those of locks and elections.
 func sessionKeys() []mask {
 	return []mask{{`"(bXV0ZXgv|b2ZmaWNl)[^"]*"`, "\"$1<id>\"", "in base64, keys that end with the id of a lease"}}
+}
+
+func TestShortIDsAreUnpadded(t *testing.T) {
+	const id = 0xabcdef012345678 // of 15 digits
+	printed := fmt.Sprintf("Member %16x removed from cluster %16x\n%16x, started, %x\n", uint64(id), uint64(id), uint64(id), uint64(id))
+	if got, want := unpadded(printed, id), "Member abcdef012345678 removed from cluster abcdef012345678\nabcdef012345678, started, abcdef012345678\n"; got != want {
+		t.Errorf("%q, not %q", got, want)
+	}
 }
