@@ -99,6 +99,7 @@ func (s *Store) pebbleOptions(h *Handle) *pebble.Options {
 		p := newPacer(time.Now, time.Sleep)
 		o.FS = pacedFS{FS: s.opts.FS, pacer: p}
 		o.EventListener.FlushBegin, o.EventListener.WriteStallBegin = p.flushes, p.stalls
+		o.EventListener.FlushEnd, o.EventListener.CompactionEnd = p.flushed, p.compacted
 	}
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = blockBytes

@@ -21,6 +21,9 @@ const (
 	restMax = 2.0
 	calm    = 2 * time.Second
 	hurry   = 500 * time.Millisecond
+	// With level0Max tables in level 0, where Pebble begins to compact at 4 and
+	// lets writes wait at 12, nothing rests: compactions have to catch up.
+	level0Max = 8
 	// Work is interrupted as soon as it took restAfter, for restLongest at most.
 	restAfter   = time.Millisecond
 	restLongest = 10 * time.Millisecond
@@ -32,7 +35,7 @@ const (
 // them, and the requests that arrive meanwhile make its 99th percentile.
 //
 // It rests between writes of a table, where Pebble holds no lock. When writes
-// have to wait for a flush it lets go at once.
+// have to wait, or compactions fall behind, it lets go at once.
 type pacer struct {
 	now   func() time.Time
 	sleep func(time.Duration)
@@ -40,6 +43,9 @@ type pacer struct {
 	flushBegan atomic.Int64 // UnixNano of the last flush
 	filled     atomic.Int64 // nanoseconds that its memtable took to fill
 	stalled    atomic.Bool  // writes had to wait since then
+	// level0 counts the tables in level 0 but those that were there at the start,
+	// which makes it too small until they are compacted.
+	level0 atomic.Int64
 }
 
 func newPacer(now func() time.Time, sleep func(time.Duration)) *pacer {
@@ -57,11 +63,36 @@ func (p *pacer) flushes(pebble.FlushInfo) {
 // stalls is told that writes wait.
 func (p *pacer) stalls(pebble.WriteStallBeginInfo) { p.stalled.Store(true) }
 
+// flushed and compacted are told what became of level 0.
+func (p *pacer) flushed(i pebble.FlushInfo) {
+	if i.Err == nil {
+		p.level0.Add(int64(len(i.Output)))
+	}
+}
+
+func (p *pacer) compacted(i pebble.CompactionInfo) {
+	if i.Err != nil {
+		return
+	}
+	change := 0
+	for _, in := range i.Input {
+		if in.Level == 0 {
+			change -= len(in.Tables)
+		}
+	}
+	if i.Output.Level == 0 {
+		change += len(i.Output.Tables)
+	}
+	if p.level0.Add(int64(change)) < 0 { // tables from before the start
+		p.level0.Store(0)
+	}
+}
+
 // rest is how long to rest after so much work. A memtable that is not full yet
 // counts with its age, so that what bulk writes left behind becomes slow once
 // they end.
 func (p *pacer) rest(worked time.Duration) time.Duration {
-	if p.stalled.Load() {
+	if p.stalled.Load() || p.level0.Load() >= level0Max {
 		return 0
 	}
 	filled := time.Duration(max(p.filled.Load(), p.now().UnixNano()-p.flushBegan.Load()))

@@ -99,3 +99,40 @@ func TestRestsAreShort(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestCompactionsThatFallBehindDoNotRest: else writes would have to wait in the end.
+func TestCompactionsThatFallBehindDoNotRest(t *testing.T) {
+	w := &workshop{now: time.Unix(1000, 0)}
+	p := w.pacer()
+	p.flushes(pebble.FlushInfo{})
+	w.now = w.now.Add(time.Minute)
+	p.flushes(pebble.FlushInfo{})
+	tables := func(n int) []pebble.TableInfo { return make([]pebble.TableInfo, n) }
+	rests := func(when string, want bool) {
+		t.Helper()
+		if got := p.rest(restAfter) > 0; got != want {
+			t.Errorf("%s: rests %v, want %v", when, got, want)
+		}
+	}
+	rests("with an empty level", true)
+	for range level0Max {
+		p.flushed(pebble.FlushInfo{Output: tables(1)})
+	}
+	p.flushed(pebble.FlushInfo{Output: tables(1), Err: pebble.ErrClosed})
+	rests("with a full level", false)
+	from := func(level, n, output, made int, err error) {
+		p.compacted(pebble.CompactionInfo{Input: []pebble.LevelInfo{{Level: level, Tables: tables(n)}, {Level: 6, Tables: tables(9)}},
+			Output: pebble.LevelInfo{Level: output, Tables: tables(made)}, Err: err})
+	}
+	from(0, level0Max, 6, 1, pebble.ErrClosed)
+	from(5, 3, 6, 1, nil)
+	from(0, 2, 0, 2, nil)
+	rests("after what took nothing from it", false)
+	from(0, 4, 6, 1, nil)
+	rests("after a compaction of it", true)
+	from(0, 100, 6, 1, nil) // from before the start
+	for range level0Max {
+		p.flushed(pebble.FlushInfo{Output: tables(1)})
+	}
+	rests("with a full level again", false)
+}
