@@ -14,14 +14,22 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"raftkv/server/identity"
+	"raftkv/statemachine"
 	"raftkv/wal"
 )
 
-// usedDir is the data directory of a member of three that has stopped: five
-// entries behind what its state has, the last two not committed.
-func usedDir(t *testing.T) string {
+// restored is a member of three whose directory was restored, opened offline.
+type restored struct {
+	path    string
+	dir     *identity.Dir
+	machine *statemachine.Machine
+	log     *wal.Log
+	meta    *raftpb.SnapshotMetadata // of what its state holds
+}
+
+// restoredMember restores a snapshot file and opens what it made.
+func restoredMember(t *testing.T, path string) (r restored) {
 	t.Helper()
-	path, _ := sampleFile(t)
 	target := threeNodes(t)[0]
 	if _, err := Restore(context.Background(), path, target, RestoreOptions{KeepHistory: true}); err != nil {
 		t.Fatal(err)
@@ -30,28 +38,42 @@ func usedDir(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := identity.Open(target.DataDir, id)
+	if r.dir, err = identity.Open(target.DataDir, id); err != nil {
+		t.Fatal(err)
+	}
+	r.path, r.machine = target.DataDir, openMachine(t, r.dir.State())
+	if r.meta, err = r.machine.Durable(); err != nil {
+		t.Fatal(err)
+	}
+	r.log, err = wal.Open(wal.Options{Dir: r.dir.WAL(), Metadata: wal.Metadata{ClusterID: id.ClusterID, MemberID: id.MemberID}}, r.meta)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := openMachine(t, d.State())
-	meta, err := m.Durable()
+	return r
+}
+
+// stop appends entries, so many of them committed, and closes the directory.
+func (r *restored) stop(t *testing.T, committed uint64, entries []*raftpb.Entry) {
+	t.Helper()
+	hs := &raftpb.HardState{Term: new(uint64(2)), Vote: new(uint64(0)), Commit: new(r.meta.GetIndex() + committed)}
+	err := errors.Join(r.log.Append(hs, entries), r.dir.MarkComplete(), r.log.Close(), r.machine.Close(), r.dir.Close())
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := wal.Open(wal.Options{Dir: d.WAL(), Metadata: wal.Metadata{ClusterID: id.ClusterID, MemberID: id.MemberID}}, meta)
-	if err != nil {
-		t.Fatal(err)
-	}
+}
+
+// usedDir is the data directory of a member of three that has stopped: five
+// entries behind what its state has, the last two not committed.
+func usedDir(t *testing.T) string {
+	t.Helper()
+	path, _ := sampleFile(t)
+	r := restoredMember(t, path)
 	var entries []*raftpb.Entry
 	for i := range uint64(5) {
-		entries = append(entries, put(t, meta.GetIndex()+1+i, fmt.Sprintf("late-%d", i), "late"))
+		entries = append(entries, put(t, r.meta.GetIndex()+1+i, fmt.Sprintf("late-%d", i), "late"))
 	}
-	hs := &raftpb.HardState{Term: new(uint64(2)), Vote: new(uint64(0)), Commit: new(meta.GetIndex() + 3)}
-	if err := errors.Join(log.Append(hs, entries), d.MarkComplete(), log.Close(), m.Close(), d.Close()); err != nil {
-		t.Fatal(err)
-	}
-	return target.DataDir
+	r.stop(t, 3, entries)
+	return r.path
 }
 
 func lateKeys(t *testing.T, dataDir string) (n int64) {

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"bytes"
-	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -206,34 +205,11 @@ func foreignBeginning(t *testing.T, entries []*raftpb.Entry) string {
 func restoredDir(t *testing.T) string {
 	t.Helper()
 	path, s := sampleFile(t)
-	to := threeNodes(t)[0]
-	if _, err := Restore(context.Background(), path, to, RestoreOptions{KeepHistory: true}); err != nil {
-		t.Fatal(err)
-	}
-	id, _, err := identity.Peek(to.DataDir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := identity.Open(to.DataDir, id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	m := openMachine(t, d.State())
-	meta, err := m.Durable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	log, err := wal.Open(wal.Options{Dir: d.WAL(), Metadata: wal.Metadata{ClusterID: id.ClusterID, MemberID: id.MemberID}}, meta)
-	if err != nil {
-		t.Fatal(err)
-	}
-	late := command(t, meta.GetIndex()+1, 2, envelope.KindAppend, &pb.PutRequest{Key: []byte("key-01"), Value: []byte("more")})
-	hs := &raftpb.HardState{Term: new(uint64(2)), Vote: new(uint64(0)), Commit: new(meta.GetIndex() + 1)}
-	if err := errors.Join(log.Append(hs, []*raftpb.Entry{late}), d.MarkComplete(), log.Close(), m.Close(), d.Close()); err != nil {
-		t.Fatal(err)
-	}
+	r := restoredMember(t, path)
+	late := command(t, r.meta.GetIndex()+1, 2, envelope.KindAppend, &pb.PutRequest{Key: []byte("key-01"), Value: []byte("more")})
+	r.stop(t, 1, []*raftpb.Entry{late})
 	if s.Index < 2 {
 		t.Fatalf("the sample is at index %d", s.Index)
 	}
-	return to.DataDir
+	return r.path
 }
