@@ -15,8 +15,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 
+	"raftkv/rpc/h2"
 	"raftkv/rpc/listen"
 	"raftkv/rpc/peer"
 	"raftkv/rpc/request"
@@ -47,7 +47,7 @@ type entrance struct {
 	endpoint string
 	secure   bool
 	duties   duty
-	grpc     *grpc.Server   // nil without duties in gRPC
+	grpc     *h2.Server     // nil without duties in gRPC
 	health   *health.Server // with grpc
 	http     *http.Server   // nil without duties in HTTP
 }
@@ -279,13 +279,7 @@ func (e *entrance) grpcConfig(cfg *Config, s services) listen.GRPCConfig {
 	if c.ConcurrentStreamsMax > 0 {
 		c.ConcurrentStreamsMax = max(c.ConcurrentStreamsMax, peerStreamsMin)
 	}
-	var clients keepalive.EnforcementPolicy
-	var pings keepalive.ServerParameters
-	if e.duties&serveClients != 0 {
-		clients.MinTime = c.KeepaliveMinTime
-		pings.Time, pings.Timeout = c.KeepaliveInterval, c.KeepaliveTimeout
-	}
-	c.Extra = peer.ServerOptions(clients, pings)
+	c.Adjust = func(settings *h2.Config) { peer.AdjustServer(settings, e.duties&serveClients != 0) }
 	return c
 }
 
@@ -348,7 +342,7 @@ func stopHTTP(ctx context.Context, s *http.Server) {
 	}
 }
 
-func stopGRPC(ctx context.Context, s *grpc.Server) {
+func stopGRPC(ctx context.Context, s *h2.Server) {
 	if s == nil {
 		return
 	}

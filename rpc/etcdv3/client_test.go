@@ -28,7 +28,7 @@ func TestStockClient(t *testing.T) {
 	}
 	m := rpctest.New()
 	services := etcdv3.New(rpctest.Gate(t, m, request.AllowAll{}, request.Config{}), m)
-	server, _, err := listen.NewGRPCServer(listen.GRPCConfig{StreamWorkers: 2}, services.Register)
+	server, _, err := listen.NewGRPCServer(listen.GRPCConfig{}, services.Register)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -48,28 +47,22 @@ func NewClientRequests(notCounted string) *ClientRequests {
 	return c
 }
 
-// Unary is a grpc.UnaryServerInterceptor.
-func (c *ClientRequests) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if !strings.HasPrefix(info.FullMethod, c.notCounted) {
-		v, err := c.of(ctx)
-		if err != nil {
-			return nil, err
-		}
+// Count counts a request of a method by its context. It fails if what the
+// client says of itself is no text.
+func (c *ClientRequests) Count(ctx context.Context, fullMethod string, stream bool) error {
+	if strings.HasPrefix(fullMethod, c.notCounted) {
+		return nil
+	}
+	v, err := c.of(ctx)
+	switch {
+	case err != nil:
+		return err
+	case stream:
+		v.stream.Add(1)
+	default:
 		v.unary.Add(1)
 	}
-	return handler(ctx, req)
-}
-
-// Stream is a grpc.StreamServerInterceptor.
-func (c *ClientRequests) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if !strings.HasPrefix(info.FullMethod, c.notCounted) {
-		v, err := c.of(ss.Context())
-		if err != nil {
-			return err
-		}
-		v.stream.Add(1)
-	}
-	return handler(srv, ss)
+	return nil
 }
 
 // of is the counter of the client's version. A version that is no text is

@@ -10,8 +10,9 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"raftkv/rpc/h2"
 )
 
 // GRPCConfig is what a gRPC server is built from. Defaults are etcd's.
@@ -23,9 +24,6 @@ type GRPCConfig struct {
 	// ConcurrentStreamsMax bounds the requests in flight per connection.
 	// Default: no bound but the node's queues.
 	ConcurrentStreamsMax uint32
-	// StreamWorkers is the number of goroutines kept for requests, which saves
-	// growing a new stack for each; further requests get their own. Default 0.
-	StreamWorkers uint32
 	// KeepaliveMinTime is how often a client may ping; one that pings more
 	// often is disconnected. Default 5 s.
 	KeepaliveMinTime time.Duration
@@ -44,8 +42,8 @@ type GRPCConfig struct {
 	// Streams see every stream that is served, the first one outermost. Default:
 	// none.
 	Streams []grpc.StreamServerInterceptor
-	// Extra options come last and win: what a service besides ours needs.
-	Extra []grpc.ServerOption
+	// Adjust, if set, has the last word: what a service besides ours needs.
+	Adjust func(*h2.Config)
 }
 
 // EnsureDefaults fills what is zero.
@@ -94,61 +92,32 @@ func (c *GRPCConfig) Validate() error {
 	return errors.Join(faults...)
 }
 
-func (c *GRPCConfig) interceptors() []grpc.UnaryServerInterceptor {
-	list := []grpc.UnaryServerInterceptor{c.Stats.unary}
-	if c.Clients != nil {
-		list = append(list, c.Clients.Unary)
-	}
-	if c.Slow.Threshold > 0 {
-		list = append(list, c.Slow.unary)
-	}
-	return list
-}
-
-func (c *GRPCConfig) streamInterceptors() []grpc.StreamServerInterceptor {
-	list := []grpc.StreamServerInterceptor{c.Stats.stream}
-	if c.Clients != nil {
-		list = append(list, c.Clients.Stream)
-	}
-	return append(list, c.Streams...)
-}
-
 const overheadBytes = 512 << 10
-
-// Windows of a fixed size. With gRPC's own estimate of what a connection can
-// hold, every request that finds no estimate under way costs a ping and its
-// acknowledgement; for a lone client that is as many packets again.
-const (
-	streamWindowBytes = 1 << 20
-	connWindowBytes   = 8 << 20
-)
 
 // NewGRPCServer builds a server with the services that register adds, health
 // and reflection. The health server says SERVING for "" until told otherwise.
-func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*grpc.Server, *health.Server, error) {
+func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*h2.Server, *health.Server, error) {
 	cfg.EnsureDefaults()
 	if err := cfg.Validate(); err != nil {
 		return nil, nil, err
 	}
-	opts := []grpc.ServerOption{
-		grpc.ForceServerCodecV2(newCodec()),
-		grpc.MaxRecvMsgSize(cfg.RequestBytesMax + overheadBytes),
-		grpc.MaxSendMsgSize(math.MaxInt32),
-		grpc.MaxConcurrentStreams(cfg.ConcurrentStreamsMax),
-		grpc.NumStreamWorkers(cfg.StreamWorkers),
-		grpc.StaticStreamWindowSize(streamWindowBytes),
-		grpc.StaticConnWindowSize(connWindowBytes),
-		// Stop must not return while a handler still uses the node.
-		grpc.WaitForHandlers(true),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: cfg.KeepaliveMinTime}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: cfg.KeepaliveInterval, Timeout: cfg.KeepaliveTimeout}),
-		grpc.ChainUnaryInterceptor(cfg.interceptors()...),
-		grpc.ChainStreamInterceptor(cfg.streamInterceptors()...),
+	settings := h2.Config{
+		MessageBytesMax:      cfg.RequestBytesMax + overheadBytes,
+		ConcurrentStreamsMax: cfg.ConcurrentStreamsMax,
+		PingsMinTime:         cfg.KeepaliveMinTime,
+		KeepaliveInterval:    cfg.KeepaliveInterval,
+		KeepaliveTimeout:     cfg.KeepaliveTimeout,
+		Credentials:          cfg.Credentials,
+		Unary:                cfg.unary,
+		Stream:               cfg.stream,
 	}
-	if cfg.Credentials != nil {
-		opts = append(opts, grpc.Creds(cfg.Credentials))
+	if cfg.Adjust != nil {
+		cfg.Adjust(&settings)
 	}
-	server := grpc.NewServer(append(opts, cfg.Extra...)...)
+	server, err := h2.New(settings)
+	if err != nil {
+		return nil, nil, err
+	}
 	register(server)
 	h := health.NewServer()
 	healthpb.RegisterHealthServer(server, h)

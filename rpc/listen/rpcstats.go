@@ -1,11 +1,9 @@
 package listen
 
 import (
-	"context"
 	"maps"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
@@ -35,22 +33,6 @@ type methodStats struct {
 	started, received, sent atomic.Uint64
 	handled                 [codes.Unauthenticated + 1]atomic.Uint64
 	seconds                 prometheus.Observer // nil: not wanted
-}
-
-// begin counts a request that came in; what it returns goes to end.
-func (m *methodStats) begin() (began time.Time) {
-	m.started.Add(1)
-	if m.seconds != nil {
-		began = time.Now()
-	}
-	return began
-}
-
-func (m *methodStats) end(began time.Time, err error) {
-	m.handled[code(err)].Add(1)
-	if m.seconds != nil {
-		m.seconds.Observe(time.Since(began).Seconds())
-	}
 }
 
 // NewRPCStats returns counters at zero.
@@ -116,25 +98,8 @@ func methodKind(client, server bool) string {
 	}
 }
 
-func (s *RPCStats) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	m := (*s.methods.Load())[info.FullMethod]
-	began := m.begin()
-	m.received.Add(1)
-	resp, err := handler(ctx, req)
-	if err == nil {
-		m.sent.Add(1)
-	}
-	m.end(began, err)
-	return resp, err
-}
-
-func (s *RPCStats) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	m := (*s.methods.Load())[info.FullMethod]
-	began := m.begin()
-	err := handler(srv, countedStream{ServerStream: ss, stats: m})
-	m.end(began, err)
-	return err
-}
+// of returns the counters of a method that prepare has seen.
+func (s *RPCStats) of(fullMethod string) *methodStats { return (*s.methods.Load())[fullMethod] }
 
 // code is the status code the client gets for err.
 func code(err error) codes.Code {

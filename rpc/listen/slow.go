@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 )
@@ -19,17 +18,13 @@ type SlowRequests struct {
 	Logger *zap.Logger
 }
 
-// unary names the request, never its content: keys and values may be secret.
-func (s SlowRequests) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	began := time.Now()
-	resp, err := handler(ctx, req)
-	if took := time.Since(began); took > s.Threshold {
-		s.Logger.Warn("request stats",
-			zap.String("method", info.FullMethod), zap.String("remote", caller(ctx)),
-			zap.Duration("time spent", took), zap.Duration("expected-duration", s.Threshold),
-			zap.Int("request size", sizeOf(req)), zap.Int("response size", sizeOf(resp)), zap.Error(err))
-	}
-	return resp, err
+// tell names a request that was slow, never its content: keys and values may be
+// secret.
+func (s SlowRequests) tell(ctx context.Context, fullMethod string, took time.Duration, req, resp any, err error) {
+	s.Logger.Warn("request stats",
+		zap.String("method", fullMethod), zap.String("remote", caller(ctx)),
+		zap.Duration("time spent", took), zap.Duration("expected-duration", s.Threshold),
+		zap.Int("request size", sizeOf(req)), zap.Int("response size", sizeOf(resp)), zap.Error(err))
 }
 
 func caller(ctx context.Context) string {

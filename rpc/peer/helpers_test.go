@@ -16,8 +16,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/keepalive"
 	"google.golang.org/protobuf/proto"
+
+	"raftkv/rpc/h2"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -158,7 +159,7 @@ type member struct {
 	*recorder
 	roster   *roster
 	library  *library
-	server   *grpc.Server
+	server   *h2.Server
 	address  string
 	up       chan uint64
 	down     chan down
@@ -202,11 +203,14 @@ func newMember(t testing.TB, id uint64, address string, change func(*Options)) *
 		t.Fatal(err)
 	}
 	m.address = listener.Addr().String()
-	m.server = grpc.NewServer(append(ServerOptions(keepalive.EnforcementPolicy{}, keepalive.ServerParameters{}), grpc.StreamInterceptor(
-		func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-			m.connects <- struct{}{}
-			return handler(srv, stream)
-		}))...)
+	settings := h2.Config{Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+		m.connects <- struct{}{}
+		return handler(srv, stream)
+	}}
+	AdjustServer(&settings, false)
+	if m.server, err = h2.New(settings); err != nil {
+		t.Fatal(err)
+	}
 	m.Register(m.server)
 	m.served.Go(func() {
 		if err := m.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {

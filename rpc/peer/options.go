@@ -10,9 +10,9 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
+
+	"raftkv/rpc/h2"
 )
 
 // Handler takes what arrives. Its methods are called from goroutines of the
@@ -219,28 +219,19 @@ func (o *Options) Validate() error {
 	return errors.Join(faults...)
 }
 
-// ServerOptions are what a gRPC server needs to serve the peer service well:
+// AdjustServer gives the settings of a gRPC server what the peer service needs:
 // room for large frames, windows for large appends, and tolerance of our
-// keepalive, which it would otherwise punish by closing connections. Clients
-// that share the server may have been promised other keepalive rules; zero
-// values: none were.
-func ServerOptions(clients keepalive.EnforcementPolicy, pings keepalive.ServerParameters) []grpc.ServerOption {
-	rules := keepalive.EnforcementPolicy{MinTime: keepaliveInterval / 2, PermitWithoutStream: true}
-	if clients.MinTime > 0 {
-		rules.MinTime = min(rules.MinTime, clients.MinTime)
+// keepalive, which it would otherwise punish by closing connections. Clients that
+// share the server keep the keepalive rules that they were promised.
+func AdjustServer(c *h2.Config, shared bool) {
+	c.MessageBytesMax = MaxFrameBytes
+	c.StreamWindowBytes, c.ConnWindowBytes = streamWindowBytes, connWindowBytes
+	ours := h2.Config{PingsMinTime: keepaliveInterval / 2, KeepaliveInterval: keepaliveInterval, KeepaliveTimeout: keepaliveInterval / 2}
+	if shared {
+		ours.PingsMinTime = min(ours.PingsMinTime, c.PingsMinTime)
+		ours.KeepaliveInterval = min(ours.KeepaliveInterval, c.KeepaliveInterval)
+		ours.KeepaliveTimeout = min(ours.KeepaliveTimeout, c.KeepaliveTimeout)
 	}
-	ours := keepalive.ServerParameters{Time: keepaliveInterval, Timeout: keepaliveInterval / 2}
-	if pings.Time > 0 {
-		ours.Time = min(ours.Time, pings.Time)
-	}
-	if pings.Timeout > 0 {
-		ours.Timeout = min(ours.Timeout, pings.Timeout)
-	}
-	return []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(MaxFrameBytes),
-		grpc.StaticStreamWindowSize(streamWindowBytes),
-		grpc.StaticConnWindowSize(connWindowBytes),
-		grpc.KeepaliveEnforcementPolicy(rules),
-		grpc.KeepaliveParams(ours),
-	}
+	c.PingsMinTime, c.PingsWithoutStream = ours.PingsMinTime, true
+	c.KeepaliveInterval, c.KeepaliveTimeout = ours.KeepaliveInterval, ours.KeepaliveTimeout
 }

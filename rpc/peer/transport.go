@@ -93,7 +93,7 @@ func New(opts Options) (*Transport, error) {
 // snapshots in another way.
 func (t *Transport) SnapshotPace() *rate.Limiter { return t.pace }
 
-// Register makes a gRPC server, best made with ServerOptions, serve our half.
+// Register makes a gRPC server, best made with AdjustServer, serve our half.
 func (t *Transport) Register(s grpc.ServiceRegistrar) {
 	peerpb.RegisterPeerServer(s, &service{t: t})
 }

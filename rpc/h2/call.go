@@ -1,0 +1,104 @@
+package h2
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// call is the context of one request. Channel and timer come into being when
+// somebody asks for them: most requests are over before their deadline, and
+// many never ask.
+type call struct {
+	context.Context // values only
+	deadline        time.Time
+
+	mu struct {
+		sync.Mutex
+		done  chan struct{}
+		timer *time.Timer
+		err   error
+		after map[*func()]struct{}
+	}
+}
+
+// Deadline implements context.Context.
+func (c *call) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+
+// Done implements context.Context.
+func (c *call) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.done == nil {
+		c.mu.done = make(chan struct{})
+		if c.mu.err != nil {
+			close(c.mu.done)
+		}
+		c.watch()
+	}
+	return c.mu.done
+}
+
+// watch starts the timer if one is needed. The caller holds mu.
+func (c *call) watch() {
+	if c.mu.timer == nil && c.mu.err == nil && !c.deadline.IsZero() {
+		c.mu.timer = time.AfterFunc(time.Until(c.deadline), func() { c.end(context.DeadlineExceeded) })
+	}
+}
+
+// Err implements context.Context.
+func (c *call) Err() error {
+	c.mu.Lock()
+	err := c.mu.err
+	c.mu.Unlock()
+	if err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
+		c.end(context.DeadlineExceeded)
+		return c.Err()
+	}
+	return err
+}
+
+// AfterFunc has f run in a goroutine of its own when the request ends. Package
+// context looks for this method, and spares a goroutine for each context that is
+// derived from this one.
+func (c *call) AfterFunc(f func()) (stop func() bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.err != nil {
+		go f()
+		return func() bool { return false }
+	}
+	if c.mu.after == nil {
+		c.mu.after = map[*func()]struct{}{}
+	}
+	key := &f
+	c.mu.after[key] = struct{}{}
+	c.watch()
+	return func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_, waiting := c.mu.after[key]
+		delete(c.mu.after, key)
+		return waiting
+	}
+}
+
+// end ends the request; only the first reason counts.
+func (c *call) end(why error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.err != nil {
+		return
+	}
+	c.mu.err = why
+	if c.mu.done != nil {
+		close(c.mu.done)
+	}
+	if c.mu.timer != nil {
+		c.mu.timer.Stop()
+	}
+	for f := range c.mu.after {
+		go (*f)()
+	}
+	c.mu.after = nil
+}

@@ -1,0 +1,91 @@
+package h2
+
+import (
+	"encoding/binary"
+	"io"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// prefixBytes are before every message: a flag and its length.
+const prefixBytes = 5
+
+// trustBytes is what is allocated on a client's word that so much will come.
+const trustBytes = 64 << 10
+
+// message is a request as it came.
+type message struct {
+	compressed bool
+	body       []byte
+}
+
+// inbox puts messages together. Its owner guards it.
+type inbox struct {
+	bytesMax int
+	prefix   [prefixBytes]byte
+	have     int // bytes of prefix
+	partial  message
+	missing  int // bytes of partial
+	queue    []message
+	fault    error // of the client: nothing behind it is heard
+	ended    bool  // the client sends no more
+}
+
+// feed takes in bytes as they come.
+func (in *inbox) feed(p []byte) {
+	for len(p) > 0 && in.fault == nil {
+		if in.have < prefixBytes {
+			n := copy(in.prefix[in.have:], p)
+			in.have += n
+			p = p[n:]
+			if in.have < prefixBytes {
+				return
+			}
+			in.start()
+		}
+		n := min(len(p), in.missing)
+		in.partial.body = append(in.partial.body, p[:n]...)
+		in.missing -= n
+		p = p[n:]
+		if in.missing == 0 && in.fault == nil {
+			in.queue = append(in.queue, in.partial)
+			in.partial, in.have = message{}, 0
+		}
+	}
+}
+
+// start begins the message that the prefix announces.
+func (in *inbox) start() {
+	size := binary.BigEndian.Uint32(in.prefix[1:])
+	switch {
+	case in.prefix[0] > 1:
+		in.fault = status.Errorf(codes.Internal, "grpc: received unexpected payload format %d", in.prefix[0])
+	case uint64(size) > uint64(in.bytesMax):
+		in.fault = status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", size, in.bytesMax)
+	default:
+		in.missing = int(size)
+		in.partial = message{compressed: in.prefix[0] == 1, body: make([]byte, 0, min(int(size), trustBytes))}
+	}
+}
+
+// ready tells whether take has an answer.
+func (in *inbox) ready() bool { return len(in.queue) > 0 || in.fault != nil || in.ended }
+
+// take returns the next message; io.EOF: the client sends none any more.
+func (in *inbox) take() (message, error) {
+	switch {
+	case len(in.queue) > 0:
+		m := in.queue[0]
+		in.queue[0] = message{}
+		if in.queue = in.queue[1:]; len(in.queue) == 0 {
+			in.queue = nil
+		}
+		return m, nil
+	case in.fault != nil:
+		return message{}, in.fault
+	case in.have > 0:
+		return message{}, status.Error(codes.Internal, io.ErrUnexpectedEOF.Error())
+	}
+	return message{}, io.EOF
+}

@@ -1,0 +1,94 @@
+package h2
+
+import "runtime"
+
+// Bounds of what waits to be written (invariant 5).
+const (
+	outBytesMax   = 128 << 10 // handlers wait
+	outBytesLimit = 4 << 20   // the client makes us answer and does not read
+	outBytesKeep  = 256 << 10 // a larger buffer is given back
+	// writeBytesSmall is a write that is worth waiting for company.
+	writeBytesSmall = 1 << 10
+)
+
+// unlockAndFlush releases mu and writes what is queued, unless somebody else
+// does. It may wait for the client; the reader must not call it.
+func (c *conn) unlockAndFlush() {
+	if len(c.mu.out) == 0 && !c.mu.closeAfter || c.mu.writing {
+		c.mu.Unlock()
+		return
+	}
+	c.mu.writing = true
+	company := len(c.mu.streams) > 0
+	c.mu.Unlock()
+	if company {
+		runtime.Gosched() // handlers that are about to answer share the write
+	}
+	c.write()
+}
+
+// unlockAndSpawn releases mu and has what is queued written by a goroutine. The
+// connection's reader must be running, or mu.ended be true.
+func (c *conn) unlockAndSpawn() {
+	if (len(c.mu.out) > 0 || c.mu.closeAfter) && !c.mu.writing && !c.mu.ended {
+		c.mu.writing = true
+		c.server.readers.Go(c.write)
+	}
+	c.mu.Unlock()
+}
+
+// write writes until nothing is queued. Only who has set mu.writing calls it.
+func (c *conn) write() {
+	c.mu.Lock()
+	for len(c.mu.out) > 0 {
+		b := c.mu.out
+		c.mu.out, c.mu.spare = c.mu.spare[:0], nil
+		c.mu.Unlock()
+		_, err := c.net.Write(b)
+		if err != nil {
+			_ = c.net.Close() // the reader notices, and ends the requests
+		}
+		c.mu.Lock()
+		if cap(b) <= outBytesKeep {
+			c.mu.spare = b
+		}
+		if err != nil {
+			c.mu.out = c.mu.out[:0]
+		}
+		c.wakeSenders()
+		c.gather()
+	}
+	c.mu.writing = false
+	done := c.mu.closeAfter
+	lingers := c.mu.ended
+	c.mu.Unlock()
+	if done && !lingers {
+		_ = c.net.Close() // drained
+	}
+}
+
+// gather lets others add to a small write. The caller holds mu.
+func (c *conn) gather() {
+	if n := len(c.mu.out); n > 0 && n < writeBytesSmall && len(c.mu.streams) > 0 {
+		c.mu.Unlock()
+		runtime.Gosched()
+		c.mu.Lock()
+	}
+}
+
+// wakeSenders tells handlers that wait that there may be room. The caller holds
+// mu.
+func (c *conn) wakeSenders() {
+	for s := range c.mu.waiting {
+		s.wakeSender()
+	}
+}
+
+// control queues frames of the connection itself.
+func (c *conn) control(add func(b []byte) []byte) {
+	c.mu.Lock()
+	defer c.unlockAndSpawn()
+	if !c.mu.ended {
+		c.mu.out = add(c.mu.out)
+	}
+}
