@@ -11,19 +11,53 @@ import (
 // many never ask.
 type call struct {
 	context.Context // values only
-	deadline        time.Time
 
 	mu struct {
 		sync.Mutex
-		done  chan struct{}
-		timer *time.Timer
-		err   error
-		after map[*func()]struct{}
+		deadline time.Time // zero: none
+		late     error     // what the deadline's end is called
+		done     chan struct{}
+		timer    *time.Timer
+		err      error
+		after    map[*func()]struct{}
 	}
 }
 
 // Deadline implements context.Context.
-func (c *call) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *call) Deadline() (time.Time, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.mu.deadline, !c.mu.deadline.IsZero()
+}
+
+// Bound lets the request end at a time, if it would not end earlier. It is what
+// context.WithDeadlineCause does, without another context; Cause tells the
+// reason.
+func (c *call) Bound(deadline time.Time, cause error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.mu.deadline.IsZero() && !deadline.Before(c.mu.deadline) {
+		return
+	}
+	c.mu.deadline, c.mu.late = deadline, cause
+	switch {
+	case c.mu.timer != nil:
+		c.mu.timer.Reset(time.Until(deadline))
+	case c.mu.done != nil:
+		c.watch()
+	}
+}
+
+// Cause is the one given to Bound once that deadline has passed, else Err.
+func (c *call) Cause() error {
+	err := c.Err()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == context.DeadlineExceeded && c.mu.late != nil {
+		return c.mu.late
+	}
+	return err
+}
 
 // Done implements context.Context.
 func (c *call) Done() <-chan struct{} {
@@ -41,22 +75,22 @@ func (c *call) Done() <-chan struct{} {
 
 // watch starts the timer if one is needed. The caller holds mu.
 func (c *call) watch() {
-	if c.mu.timer == nil && c.mu.err == nil && !c.deadline.IsZero() {
-		c.mu.timer = time.AfterFunc(time.Until(c.deadline), func() { c.end(context.DeadlineExceeded) })
+	if c.mu.timer == nil && c.mu.err == nil && !c.mu.deadline.IsZero() {
+		c.mu.timer = time.AfterFunc(time.Until(c.mu.deadline), c.expire)
 	}
 }
 
 // Err implements context.Context.
 func (c *call) Err() error {
 	c.mu.Lock()
-	err := c.mu.err
-	c.mu.Unlock()
-	if err == nil && !c.deadline.IsZero() && !time.Now().Before(c.deadline) {
-		c.end(context.DeadlineExceeded)
-		return c.Err()
+	defer c.mu.Unlock()
+	if c.mu.err == nil && !c.mu.deadline.IsZero() && !time.Now().Before(c.mu.deadline) {
+		c.endLocked(context.DeadlineExceeded)
 	}
-	return err
+	return c.mu.err
 }
+
+func (c *call) expire() { c.end(context.DeadlineExceeded) }
 
 // AfterFunc has f run in a goroutine of its own when the request ends. Package
 // context looks for this method, and spares a goroutine for each context that is
@@ -87,6 +121,10 @@ func (c *call) AfterFunc(f func()) (stop func() bool) {
 func (c *call) end(why error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.endLocked(why)
+}
+
+func (c *call) endLocked(why error) {
 	if c.mu.err != nil {
 		return
 	}

@@ -35,7 +35,9 @@ type conn struct {
 		// What is to be written, by whoever set writing.
 		out, spare []byte
 		writing    bool
-		closeAfter bool // the last byte written, the connection ends
+		later      bool        // timer will see to what is queued
+		timer      *time.Timer // nil: never needed
+		closeAfter bool        // the last byte written, the connection ends
 		answers    answers
 		block      []byte               // scratch for a header block
 		waiting    map[*stream]struct{} // for a window or for room in out

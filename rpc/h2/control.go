@@ -173,12 +173,17 @@ func (c *conn) ping(f frame) error {
 		return nil
 	}
 	c.mu.Lock()
-	defer c.unlockAndSpawn()
 	c.mu.out = appendPing(c.mu.out, true, data)
-	if err := c.bounded(); err != nil {
-		return err
+	err := c.bounded()
+	if err == nil {
+		err = c.countPing()
 	}
-	return c.countPing()
+	if err == nil && len(c.mu.streams) > 0 {
+		c.unlockAndLater()
+	} else {
+		c.unlockAndSpawn()
+	}
+	return err
 }
 
 // countPing ends a connection that is pinged too often. The caller holds mu.

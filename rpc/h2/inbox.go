@@ -3,6 +3,7 @@ package h2
 import (
 	"encoding/binary"
 	"io"
+	"slices"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -17,11 +18,12 @@ const trustBytes = 64 << 10
 // message is a request as it came.
 type message struct {
 	compressed bool
-	body       []byte
+	body       *[]byte // lent by the inbox's pool
 }
 
 // inbox puts messages together. Its owner guards it.
 type inbox struct {
+	buffers  *bufferPool
 	bytesMax int
 	prefix   [prefixBytes]byte
 	have     int // bytes of prefix
@@ -42,13 +44,15 @@ func (in *inbox) feed(p []byte) {
 			if in.have < prefixBytes {
 				return
 			}
-			in.start()
+			if in.start(); in.fault != nil {
+				return
+			}
 		}
 		n := min(len(p), in.missing)
-		in.partial.body = append(in.partial.body, p[:n]...)
+		*in.partial.body = append(*in.partial.body, p[:n]...)
 		in.missing -= n
 		p = p[n:]
-		if in.missing == 0 && in.fault == nil {
+		if in.missing == 0 {
 			in.queue = append(in.queue, in.partial)
 			in.partial, in.have = message{}, 0
 		}
@@ -65,7 +69,8 @@ func (in *inbox) start() {
 		in.fault = status.Errorf(codes.ResourceExhausted, "grpc: received message larger than max (%d vs. %d)", size, in.bytesMax)
 	default:
 		in.missing = int(size)
-		in.partial = message{compressed: in.prefix[0] == 1, body: make([]byte, 0, min(int(size), trustBytes))}
+		in.partial = message{compressed: in.prefix[0] == 1, body: in.buffers.get()}
+		*in.partial.body = slices.Grow((*in.partial.body)[:0], min(int(size), trustBytes))
 	}
 }
 

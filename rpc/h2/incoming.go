@@ -56,6 +56,10 @@ func (c *conn) headers(f frame) error {
 	ends := f.flags.Has(http2.FlagHeadersEndStream)
 	c.mu.Lock()
 	s, last := c.mu.streams[f.stream], c.mu.last
+	if f.stream > last {
+		c.mu.last = f.stream
+	}
+	room := c.room()
 	c.mu.Unlock()
 	switch {
 	case s != nil:
@@ -63,7 +67,14 @@ func (c *conn) headers(f frame) error {
 	case f.stream <= last:
 		return connError{http2.ErrCodeStreamClosed, fmt.Sprintf("HEADERS of stream %d, which ended or never began", f.stream)}
 	}
-	return c.begin(f.stream, ends)
+	return c.begin(f.stream, ends, room)
+}
+
+// room tells whether the connection may have a request more. The caller holds
+// mu.
+func (c *conn) room() bool {
+	bound := c.server.cfg.ConcurrentStreamsMax
+	return c.mu.running < bound && uint32(len(c.mu.streams)) < bound && c.mu.drain != drainFinal
 }
 
 // continued reads the rest of a header block, which nothing may interrupt.
@@ -103,18 +114,12 @@ func (c *conn) trailers(s *stream, ends bool) error {
 }
 
 // begin starts a request.
-func (c *conn) begin(id uint32, ends bool) error {
-	c.mu.Lock()
-	c.mu.last = id
-	refused := c.mu.running >= c.server.cfg.ConcurrentStreamsMax || uint32(len(c.mu.streams)) >= c.server.cfg.ConcurrentStreamsMax ||
-		c.mu.drain == drainFinal
-	window := c.mu.streamWindow
-	c.mu.Unlock()
+func (c *conn) begin(id uint32, ends, room bool) error {
 	h := &c.heads.head
 	switch {
 	case !h.complete():
 		return streamError{id, http2.ErrCodeProtocol}
-	case refused:
+	case !room:
 		return streamError{id, http2.ErrCodeRefusedStream}
 	case h.method != "POST":
 		c.refuse(id, "405", ends)
@@ -123,37 +128,25 @@ func (c *conn) begin(id uint32, ends bool) error {
 		c.refuse(id, "415", ends)
 		return nil
 	}
-	s := &stream{conn: c, id: id, sendWindow: window, receiveWindow: int64(c.server.cfg.StreamWindowBytes)}
-	s.in.bytesMax = c.server.cfg.MessageBytesMax
-	if st := s.describe(c.heads, c.server); st != nil {
-		s.in.ended = ends
-		c.add(s)
-		s.finish(st, true)
-		return nil
+	s := &stream{conn: c, id: id, receiveWindow: int64(c.server.cfg.StreamWindowBytes)}
+	s.in = inbox{buffers: &c.server.buffers, bytesMax: c.server.cfg.MessageBytesMax, ended: ends}
+	fault := s.describe(c.heads, c.server)
+	c.mu.Lock()
+	s.sendWindow = c.mu.streamWindow
+	c.mu.streams[id] = s
+	start := fault == nil && (s.method.stream != nil || ends)
+	if start {
+		s.started = true
+		c.mu.running++
 	}
-	c.add(s)
-	if s.method.stream != nil {
-		c.run(s, s.serveStream)
-	}
-	if ends {
-		c.receive(s, nil, true)
+	c.mu.Unlock()
+	switch {
+	case fault != nil:
+		s.finish(fault, true)
+	case start:
+		c.server.workers.do(s)
 	}
 	return nil
-}
-
-// add makes a stream known.
-func (c *conn) add(s *stream) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.mu.streams[s.id] = s
-}
-
-// run has a handler run.
-func (c *conn) run(s *stream, f func()) {
-	c.mu.Lock()
-	c.mu.running++
-	c.mu.Unlock()
-	c.server.workers.do(f)
 }
 
 // describe fills in what the headers say, or returns why the request cannot be
@@ -174,7 +167,7 @@ func (s *stream) describe(r *headReader, server *Server) *status.Status {
 		if !ok {
 			return status.Newf(codes.Internal, "malformed grpc-timeout: %q", h.age)
 		}
-		s.deadline = deadline(d)
+		s.mu.deadline = deadline(d)
 	}
 	if h.encoding != "" && h.encoding != encoding.Identity {
 		if s.compressor = encoding.GetCompressor(h.encoding); s.compressor == nil {
@@ -278,13 +271,14 @@ func (c *conn) receive(s *stream, payload []byte, ends bool) {
 	s.in.feed(payload)
 	s.in.ended = s.in.ended || ends
 	s.acknowledge()
-	start := s.method.unary != nil && !s.started && (s.in.ready() || s.in.ended)
+	start := !s.started && (s.in.ready() || s.in.ended)
 	if start {
 		s.started = true
+		c.mu.running++
 	}
 	s.wakeReceiver()
 	c.unlockAndSpawn()
 	if start {
-		c.run(s, s.serveUnary)
+		c.server.workers.do(s)
 	}
 }

@@ -87,9 +87,10 @@ func (s *stream) compress(b []byte) ([]byte, error) {
 	return packed.Bytes(), nil
 }
 
-// decode reads a message.
+// decode reads a message, and gives its buffer back.
 func (s *stream) decode(m message, into any) error {
-	body := m.body
+	defer s.conn.server.buffers.put(m.body)
+	body := *m.body
 	if m.compressed {
 		var err error
 		if body, err = s.decompress(body); err != nil {

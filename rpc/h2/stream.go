@@ -38,6 +38,15 @@ func withStream(ctx context.Context, s *stream) context.Context {
 	return grpc.NewContextWithServerTransportStream(ctx, transportStream{s})
 }
 
+// serve runs the handler.
+func (s *stream) serve() {
+	if s.method.unary != nil {
+		s.serveUnary()
+	} else {
+		s.serveStream()
+	}
+}
+
 func (s *stream) serveUnary() {
 	resp, err := s.method.unary.Handler(s.method.impl, s, s.decodeOnly, s.conn.server.cfg.Unary)
 	if err == nil {
@@ -47,7 +56,7 @@ func (s *stream) serveUnary() {
 }
 
 func (s *stream) serveStream() {
-	ss := serverStream{s}
+	ss := serverStream{s: s, ctx: streamContext{s, s}}
 	var err error
 	if intercept := s.conn.server.cfg.Stream; intercept != nil {
 		d := s.method.stream
@@ -315,12 +324,25 @@ func (t transportStream) SetTrailer(md metadata.MD) error {
 }
 
 // serverStream is a stream as its handler sees it.
-type serverStream struct{ s *stream }
+type serverStream struct {
+	s   *stream
+	ctx streamContext
+}
+
+// streamContext hides that the context could be bounded: a deadline for one of
+// the steps of a stream must not be one for the stream.
+type streamContext struct {
+	context.Context
+	s *stream
+}
+
+// AfterFunc is what package context looks for.
+func (c streamContext) AfterFunc(f func()) (stop func() bool) { return c.s.AfterFunc(f) }
 
 func (t serverStream) SetHeader(md metadata.MD) error  { return t.s.setHeader(md, false) }
 func (t serverStream) SendHeader(md metadata.MD) error { return t.s.setHeader(md, true) }
 func (t serverStream) SetTrailer(md metadata.MD)       { t.s.setTrailer(md) }
-func (t serverStream) Context() context.Context        { return t.s }
+func (t serverStream) Context() context.Context        { return t.ctx }
 func (t serverStream) SendMsg(m any) error             { return t.s.send(m) }
 
 // RecvMsg returns io.EOF once the client has sent all.

@@ -10,39 +10,39 @@ const workersIdleMax = 1024
 type workers struct {
 	running sync.WaitGroup
 	mu      sync.Mutex
-	idle    []chan func()
+	idle    []chan *stream
 	closed  bool
 }
 
-// do runs f. It must not be called once wait may have begun.
-func (w *workers) do(f func()) {
+// do has a stream served. It must not be called once wait may have begun.
+func (w *workers) do(s *stream) {
 	w.mu.Lock()
 	if n := len(w.idle); n > 0 {
 		// The one that came last has the warmest stack.
 		next := w.idle[n-1]
 		w.idle = w.idle[:n-1]
 		w.mu.Unlock()
-		next <- f
+		next <- s
 		return
 	}
 	w.mu.Unlock()
 	w.running.Add(1)
-	go w.run(f)
+	go w.run(s)
 }
 
-func (w *workers) run(f func()) {
+func (w *workers) run(s *stream) {
 	defer w.running.Done()
-	next := make(chan func(), 1)
-	for f != nil {
-		f()
+	next := make(chan *stream, 1)
+	for s != nil {
+		s.serve()
 		if !w.park(next) {
 			return
 		}
-		f = <-next
+		s = <-next
 	}
 }
 
-func (w *workers) park(next chan func()) bool {
+func (w *workers) park(next chan *stream) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed || len(w.idle) == workersIdleMax {

@@ -1,6 +1,9 @@
 package h2
 
-import "runtime"
+import (
+	"runtime"
+	"time"
+)
 
 // Bounds of what waits to be written (invariant 5).
 const (
@@ -35,6 +38,32 @@ func (c *conn) unlockAndSpawn() {
 		c.server.readers.Go(c.write)
 	}
 	c.mu.Unlock()
+}
+
+// laterTime is how long the answer to a ping waits for company. Clients in Go
+// ping with every few answers they get, to estimate their link: a write for each
+// acknowledgement would double ours.
+const laterTime = 10 * time.Millisecond
+
+// unlockAndLater releases mu and leaves what is queued to the next answer, or to
+// a timer.
+func (c *conn) unlockAndLater() {
+	if !c.mu.later && !c.mu.writing {
+		c.mu.later = true
+		if c.mu.timer == nil {
+			c.mu.timer = time.AfterFunc(laterTime, c.overdue)
+		} else {
+			c.mu.timer.Reset(laterTime)
+		}
+	}
+	c.mu.Unlock()
+}
+
+// overdue writes what no answer took along.
+func (c *conn) overdue() {
+	c.mu.Lock()
+	c.mu.later = false
+	c.unlockAndSpawn()
 }
 
 // write writes until nothing is queued. Only who has set mu.writing calls it.

@@ -229,6 +229,12 @@ func (g *Gate) Barrier(ctx context.Context, req proto.Message, serializable bool
 	return err
 }
 
+// bounded is the context of a request that can be given a deadline as it is.
+type bounded interface {
+	Bound(deadline time.Time, cause error)
+	Cause() error
+}
+
 // WithTimeout bounds a request by the server's timeout. The cause tells our
 // deadline from the client's.
 func (g *Gate) WithTimeout(ctx context.Context) (context.Context, context.CancelFunc) {
@@ -236,7 +242,19 @@ func (g *Gate) WithTimeout(ctx context.Context) (context.Context, context.Cancel
 	if d, ok := ctx.Deadline(); ok && d.Before(end) {
 		return ctx, func() {}
 	}
+	if b, ok := ctx.(bounded); ok {
+		b.Bound(end, rpctypes.ErrGRPCTimeout)
+		return ctx, func() {}
+	}
 	return context.WithDeadlineCause(ctx, end, rpctypes.ErrGRPCTimeout)
+}
+
+// cause is context.Cause for a context of WithTimeout.
+func cause(ctx context.Context) error {
+	if b, ok := ctx.(bounded); ok {
+		return b.Cause()
+	}
+	return context.Cause(ctx)
 }
 
 // WriteError maps an error of a write. A context that ended says nothing about
@@ -260,7 +278,7 @@ func (g *Gate) ReadError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() == nil:
 		return g.table.GRPC(err)
-	case context.Cause(ctx) == rpctypes.ErrGRPCTimeout:
+	case cause(ctx) == rpctypes.ErrGRPCTimeout:
 		return rpctypes.ErrGRPCTimeout
 	default:
 		return status.FromContextError(ctx.Err()).Err()
