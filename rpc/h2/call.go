@@ -43,7 +43,7 @@ func (c *call) Bound(deadline time.Time, cause error) {
 	switch {
 	case c.mu.timer != nil:
 		c.mu.timer.Reset(time.Until(deadline))
-	case c.mu.done != nil:
+	case c.mu.done != nil || len(c.mu.after) > 0:
 		c.watch()
 	}
 }

@@ -16,13 +16,15 @@ import (
 type conn struct {
 	server *Server
 	net    net.Conn
+	born   time.Time
 
 	// The reader's own.
 	in    frameReader
 	heads *headReader
 	pings pingWatch
 
-	lastRead atomic.Int64 // when something came, in nanoseconds of the clock
+	lastRead atomic.Int64 // when something came, in nanoseconds since born
+	owed     atomic.Int64 // bytes that the reader has queued since the last write began
 
 	mu struct {
 		sync.Mutex
@@ -37,7 +39,8 @@ type conn struct {
 		writing    bool
 		later      bool        // timer will see to what is queued
 		timer      *time.Timer // nil: never needed
-		closeAfter bool        // the last byte written, the connection ends
+		drained    bool        // the last byte written, the connection ends
+		leaving    *time.Timer // ends the drain, or then the connection, if the client does not
 		answers    answers
 		block      []byte               // scratch for a header block
 		waiting    map[*stream]struct{} // for a window or for room in out
@@ -75,14 +78,31 @@ func newConn(s *Server, raw net.Conn) (*conn, error) {
 }
 
 func startConn(s *Server, raw net.Conn, p *peer.Peer) *conn {
-	c := &conn{server: s, net: raw}
-	c.in = frameReader{r: raw, arrived: func() { c.lastRead.Store(time.Now().UnixNano()) }}
+	c := &conn{server: s, net: raw, born: time.Now()}
+	c.in = frameReader{r: raw, arrived: func() { c.lastRead.Store(int64(time.Since(c.born))) }}
 	c.heads = newHeadReader(peer.NewContext(context.Background(), p))
 	c.mu.streams = map[uint32]*stream{}
 	c.mu.waiting = map[*stream]struct{}{}
 	c.mu.sendWindow, c.mu.streamWindow = windowBytesDefault, windowBytesDefault
 	c.mu.receiveWindow = int64(s.cfg.ConnWindowBytes)
+	c.mu.out = s.cfg.greeting() // before anything else could be queued
 	return c
+}
+
+// greeting is what the server says first.
+func (c *Config) greeting() []byte {
+	settings := []http2.Setting{
+		{ID: http2.SettingInitialWindowSize, Val: c.StreamWindowBytes},
+		{ID: http2.SettingMaxHeaderListSize, Val: headerBytesMax},
+	}
+	if c.ConcurrentStreamsMax != noBound {
+		settings = append(settings, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: c.ConcurrentStreamsMax})
+	}
+	b := appendSettings(nil, settings...)
+	if more := c.ConnWindowBytes - windowBytesDefault; more > 0 {
+		b = appendWindowUpdate(b, 0, more)
+	}
+	return b
 }
 
 // serve reads the connection until it ends.
@@ -99,27 +119,17 @@ func (c *conn) serve() {
 			c.reset(fault)
 			err = nil
 		}
+		if err == nil && c.owed.Load() > outBytesLimit {
+			err = connError{http2.ErrCodeEnhanceYourCalm, "answers are not read"}
+		}
 	}
 	c.end(err)
 }
 
 // greet exchanges the first words of the protocol.
 func (c *conn) greet() error {
-	cfg := &c.server.cfg
-	settings := []http2.Setting{
-		{ID: http2.SettingInitialWindowSize, Val: cfg.StreamWindowBytes},
-		{ID: http2.SettingMaxHeaderListSize, Val: headerBytesMax},
-	}
-	if cfg.ConcurrentStreamsMax != noBound {
-		settings = append(settings, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: cfg.ConcurrentStreamsMax})
-	}
-	c.control(func(b []byte) []byte {
-		b = appendSettings(b, settings...)
-		if more := cfg.ConnWindowBytes - windowBytesDefault; more > 0 {
-			b = appendWindowUpdate(b, 0, more)
-		}
-		return b
-	})
+	c.mu.Lock()
+	c.unlockAndSpawn()
 	said, err := c.in.take(len(http2.ClientPreface))
 	if err != nil {
 		return err
@@ -133,6 +143,9 @@ func (c *conn) greet() error {
 	}
 	if first.kind != http2.FrameSettings || first.flags.Has(http2.FlagSettingsAck) {
 		return connError{http2.ErrCodeProtocol, "the first frame is no SETTINGS"}
+	}
+	if err := c.net.SetDeadline(time.Time{}); err != nil { // that of Server.shake
+		return err
 	}
 	return c.handle(first)
 }
@@ -154,8 +167,11 @@ func (c *conn) handle(f frame) error {
 	case http2.FramePriority:
 		return c.priority(f)
 	case http2.FrameGoAway:
-		if f.stream != 0 || len(f.payload) < 8 {
-			return connError{http2.ErrCodeProtocol, "a faulty GOAWAY"}
+		switch {
+		case f.stream != 0:
+			return connError{http2.ErrCodeProtocol, "GOAWAY of a stream"}
+		case len(f.payload) < 8:
+			return connError{http2.ErrCodeFrameSize, "a faulty GOAWAY"}
 		}
 		return nil // it will begin no stream any more; that is its business
 	case http2.FramePushPromise, http2.FrameContinuation:
@@ -173,13 +189,16 @@ func (c *conn) end(why error) {
 	c.mu.streams = map[uint32]*stream{}
 	for _, s := range streams {
 		s.gone = true
+		s.wakeSender()
+	}
+	if c.mu.leaving != nil {
+		c.mu.leaving.Stop()
 	}
 	var fault connError
 	told := errors.As(why, &fault)
 	if told {
 		c.mu.out = appendGoAway(c.mu.out, c.mu.last, fault.code, fault.why)
 	}
-	c.mu.closeAfter = true
 	writes := !c.mu.writing
 	c.mu.writing = true
 	c.mu.Unlock()
@@ -200,7 +219,7 @@ func (c *conn) end(why error) {
 }
 
 // farewellTime is how long the last words of a connection may take.
-const farewellTime = 250 * time.Millisecond
+const farewellTime = time.Second
 
 // linger reads what is still coming: closing a socket with unread bytes would
 // take the last words back.
@@ -230,16 +249,22 @@ func (c *conn) startDrain() {
 	c.mu.drain = drainAnnounce
 	c.mu.out = appendGoAway(c.mu.out, windowBytesLimit, http2.ErrCodeNo, "")
 	c.mu.out = appendPing(c.mu.out, false, drainPing)
+	c.mu.leaving = time.AfterFunc(drainTime, c.heardDrain)
 }
 
-// heardDrain is called when the client has read the announcement.
+// drainTime is how long a client may take to acknowledge that we are leaving.
+const drainTime = 5 * time.Second
+
+// heardDrain is called when the client has read the announcement, or does not.
 func (c *conn) heardDrain() {
 	c.mu.Lock()
 	defer c.unlockAndSpawn()
-	if c.mu.drain != drainAnnounce {
+	if c.mu.ended || c.mu.drain != drainAnnounce {
 		return
 	}
 	c.mu.drain = drainFinal
+	c.mu.leaving.Stop()
+	c.mu.leaving = nil
 	c.mu.out = appendGoAway(c.mu.out, c.mu.last, http2.ErrCodeNo, "")
 	c.endIfDrained()
 }
@@ -248,6 +273,6 @@ func (c *conn) heardDrain() {
 // holds mu and writes afterwards.
 func (c *conn) endIfDrained() {
 	if c.mu.drain == drainFinal && len(c.mu.streams) == 0 {
-		c.mu.closeAfter = true
+		c.mu.drained = true
 	}
 }

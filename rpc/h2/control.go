@@ -25,8 +25,8 @@ func (c *conn) settings(f frame) error {
 			return err
 		}
 	}
-	c.mu.out = appendFrameHeader(c.mu.out, 0, http2.FrameSettings, http2.FlagSettingsAck, 0)
-	return c.bounded()
+	c.owe(appendFrameHeader(c.mu.out, 0, http2.FrameSettings, http2.FlagSettingsAck, 0))
+	return nil
 }
 
 // setting takes in one value. The caller holds mu.
@@ -53,13 +53,12 @@ func (c *conn) setting(id http2.SettingID, v uint32) error {
 	return nil
 }
 
-// bounded ends a connection whose client makes us answer and does not read. The
-// caller holds mu.
-func (c *conn) bounded() error {
-	if len(c.mu.out) > outBytesLimit {
-		return connError{http2.ErrCodeEnhanceYourCalm, "answers are not read"}
-	}
-	return nil
+// owe replaces what is queued by what the reader has added to it, and counts
+// that: it does not wait for a client that makes us answer and does not read.
+// The caller holds mu.
+func (c *conn) owe(out []byte) {
+	c.owed.Add(int64(len(out) - len(c.mu.out)))
+	c.mu.out = out
 }
 
 func (c *conn) windowUpdate(f frame) error {
@@ -127,7 +126,7 @@ func (c *conn) reset(fault streamError) {
 	if s != nil {
 		c.forget(s)
 	}
-	c.mu.out = appendReset(c.mu.out, fault.stream, fault.code)
+	c.owe(appendReset(c.mu.out, fault.stream, fault.code))
 	c.unlockAndSpawn()
 	if s != nil {
 		s.cancel()
@@ -173,11 +172,8 @@ func (c *conn) ping(f frame) error {
 		return nil
 	}
 	c.mu.Lock()
-	c.mu.out = appendPing(c.mu.out, true, data)
-	err := c.bounded()
-	if err == nil {
-		err = c.countPing()
-	}
+	c.owe(appendPing(c.mu.out, true, data))
+	err := c.countPing()
 	if err == nil && len(c.mu.streams) > 0 {
 		c.unlockAndLater()
 	} else {

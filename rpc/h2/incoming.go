@@ -80,14 +80,16 @@ func (c *conn) room() bool {
 // continued reads the rest of a header block, which nothing may interrupt.
 func (c *conn) continued(stream uint32, first []byte) ([]byte, error) {
 	block := append([]byte(nil), first...)
-	for {
+	for read := len(first); ; {
 		f, err := c.in.next()
 		switch {
 		case err != nil:
 			return nil, err
 		case f.kind != http2.FrameContinuation || f.stream != stream:
 			return nil, connError{http2.ErrCodeProtocol, "a header block was interrupted"}
-		case len(block)+len(f.payload) > headerBytesMax:
+		}
+		// Frames count, too: empty ones could go on for ever.
+		if read += frameHeaderBytes + len(f.payload); read > headerBytesMax {
 			return nil, connError{http2.ErrCodeEnhanceYourCalm, "too many headers"}
 		}
 		block = append(block, f.payload...)
@@ -106,7 +108,7 @@ func (c *conn) trailers(s *stream, ends bool) error {
 	switch {
 	case closed:
 		return streamError{s.id, http2.ErrCodeStreamClosed}
-	case !ends || h.method != "" || h.scheme != "" || h.path != "" || h.malformed:
+	case !ends || h.method != "" || h.scheme != "" || h.path != "" || h.authority != "" || h.malformed:
 		return streamError{s.id, http2.ErrCodeProtocol}
 	}
 	c.receive(s, nil, true)
@@ -243,7 +245,7 @@ func (c *conn) account(f frame) (*stream, error) {
 	// What streams hold back is bounded by their own windows: the connection goes
 	// on.
 	if c.mu.unacked += size; c.mu.unacked >= int64(c.server.cfg.ConnWindowBytes)/4 {
-		c.mu.out = appendWindowUpdate(c.mu.out, 0, uint32(c.mu.unacked))
+		c.owe(appendWindowUpdate(c.mu.out, 0, uint32(c.mu.unacked)))
 		c.mu.receiveWindow += c.mu.unacked
 		c.mu.unacked = 0
 	}

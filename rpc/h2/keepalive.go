@@ -12,13 +12,12 @@ type keeper struct {
 	mu struct {
 		sync.Mutex
 		timer   *time.Timer
-		pinged  time.Time // zero: no ping waits for an answer
+		pinged  time.Duration // since the connection's birth; 0: no ping waits for an answer
 		stopped bool
 	}
 }
 
 func (c *conn) keepAlive() *keeper {
-	c.lastRead.Store(time.Now().UnixNano())
 	k := &keeper{c: c}
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -33,13 +32,13 @@ func (k *keeper) check() {
 		return
 	}
 	cfg := &k.c.server.cfg
-	now, read := time.Now(), time.Unix(0, k.c.lastRead.Load())
-	if !k.mu.pinged.IsZero() && !read.After(k.mu.pinged) {
+	now, read := time.Since(k.c.born), time.Duration(k.c.lastRead.Load())
+	if k.mu.pinged > 0 && read <= k.mu.pinged {
 		k.c.abort()
 		return
 	}
-	k.mu.pinged = time.Time{}
-	if rest := cfg.KeepaliveInterval - now.Sub(read); rest > 0 {
+	k.mu.pinged = 0
+	if rest := cfg.KeepaliveInterval - (now - read); rest > 0 {
 		k.mu.timer.Reset(rest)
 		return
 	}

@@ -94,9 +94,9 @@ type Server struct {
 	mu struct {
 		sync.Mutex
 		listeners map[net.Listener]struct{}
+		shaking   map[net.Conn]struct{} // hands: not connections yet
 		conns     map[*conn]struct{}
 		draining  bool // no connection is taken, those that are there end their requests
-		stopped   bool
 	}
 }
 
@@ -108,6 +108,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{cfg: cfg, methods: map[string]*method{}, info: map[string]grpc.ServiceInfo{}}
 	s.mu.listeners = map[net.Listener]struct{}{}
+	s.mu.shaking = map[net.Conn]struct{}{}
 	s.mu.conns = map[*conn]struct{}{}
 	return s, nil
 }
@@ -178,25 +179,34 @@ func (s *Server) take(raw net.Conn) {
 		_ = raw.Close() // it came too late
 		return
 	}
+	s.mu.shaking[raw] = struct{}{}
 	s.readers.Go(func() {
-		c, err := newConn(s, raw)
-		if err != nil {
-			_ = raw.Close() // whoever called did not speak our protocol
+		c, err := s.shake(raw)
+		if !s.admit(raw, c, err) {
+			_ = raw.Close() // whoever called did not speak our protocol, or came too late
 			return
 		}
-		if s.admit(c) {
-			c.serve()
-		}
+		c.serve()
 		s.forget(c)
 	})
 }
 
-// admit adds a connection to those that Stop ends.
-func (s *Server) admit(c *conn) bool {
+// greetTime is how long the handshake of TLS and that of HTTP/2 may take.
+const greetTime = 20 * time.Second
+
+func (s *Server) shake(raw net.Conn) (*conn, error) {
+	if err := raw.SetDeadline(time.Now().Add(greetTime)); err != nil {
+		return nil, err
+	}
+	return newConn(s, raw)
+}
+
+// admit adds a connection to those that Stop ends, instead of the raw one.
+func (s *Server) admit(raw net.Conn, c *conn, fault error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.mu.draining {
-		_ = c.net.Close() // it came too late
+	delete(s.mu.shaking, raw)
+	if s.mu.draining || fault != nil {
 		return false
 	}
 	s.mu.conns[c] = struct{}{}
@@ -216,6 +226,9 @@ func (s *Server) close() []*conn {
 	s.mu.draining = true
 	for l := range s.mu.listeners {
 		_ = l.Close() // Serve sees it
+	}
+	for raw := range s.mu.shaking {
+		_ = raw.Close() // it has asked for nothing yet
 	}
 	conns := make([]*conn, 0, len(s.mu.conns))
 	for c := range s.mu.conns {

@@ -95,8 +95,10 @@ func (s *stream) finish(st *status.Status, unheard bool) {
 	c := s.conn
 	c.mu.Lock()
 	if !unheard {
+		s.awaitEnd()
 		c.mu.running--
 	}
+	before := len(c.mu.out)
 	if !s.gone {
 		s.queueEnd(st)
 		if !s.in.ended {
@@ -106,6 +108,7 @@ func (s *stream) finish(st *status.Status, unheard bool) {
 		c.forget(s)
 	}
 	if unheard {
+		c.owed.Add(int64(len(c.mu.out) - before))
 		c.unlockAndSpawn() // the reader is here
 	} else {
 		c.unlockAndFlush()
@@ -116,9 +119,12 @@ func (s *stream) finish(st *status.Status, unheard bool) {
 // queueEnd adds the trailers. The caller holds conn.mu.
 func (s *stream) queueEnd(st *status.Status) {
 	c := s.conn
+	if len(s.header) > 0 {
+		s.queueHeader() // in one block with the trailers they would count as such
+	}
 	b := c.mu.answers.begin(c.mu.block[:0])
 	if !s.headerSent {
-		b = c.mu.answers.header(b, "", s.header)
+		b = c.mu.answers.header(b, "", nil)
 	}
 	b = c.mu.answers.trailer(b, st, s.trailer)
 	s.queueBlock(b, http2.FlagHeadersEndStream)
@@ -156,6 +162,7 @@ func (s *stream) queueBlock(block []byte, flags http2.Flags) {
 // forget takes a stream off the connection. The caller holds mu.
 func (c *conn) forget(s *stream) {
 	s.gone = true
+	s.wakeSender()
 	delete(c.mu.streams, s.id)
 	c.endIfDrained()
 }
@@ -230,6 +237,23 @@ func (s *stream) awaitRoom() error {
 		return s.goneError()
 	}
 	return nil
+}
+
+// awaitEnd keeps the end of a request back while the connection is far behind:
+// requests that fail need no window, and could be begun for ever. conn.mu is held
+// before and after.
+func (s *stream) awaitEnd() {
+	c := s.conn
+	for !s.gone && len(c.mu.out) > outBytesLimit {
+		if s.sender == nil {
+			s.sender = make(chan struct{}, 1)
+		}
+		c.mu.waiting[s] = struct{}{}
+		c.unlockAndFlush()
+		<-s.sender // of the next write, or of the one who ends the stream
+		c.mu.Lock()
+		delete(c.mu.waiting, s)
+	}
 }
 
 func (s *stream) goneError() error {

@@ -8,16 +8,18 @@ import (
 // Bounds of what waits to be written (invariant 5).
 const (
 	outBytesMax   = 128 << 10 // handlers wait
-	outBytesLimit = 4 << 20   // the client makes us answer and does not read
+	outBytesLimit = 4 << 20   // ends of requests wait; if the reader has queued it all: the client does not read
 	outBytesKeep  = 256 << 10 // a larger buffer is given back
 	// writeBytesSmall is a write that is worth waiting for company.
 	writeBytesSmall = 1 << 10
+	// writeTurnsMax is how many writes a handler does for others before it goes on.
+	writeTurnsMax = 16
 )
 
 // unlockAndFlush releases mu and writes what is queued, unless somebody else
 // does. It may wait for the client; the reader must not call it.
 func (c *conn) unlockAndFlush() {
-	if len(c.mu.out) == 0 && !c.mu.closeAfter || c.mu.writing {
+	if !c.due() {
 		c.mu.Unlock()
 		return
 	}
@@ -30,10 +32,15 @@ func (c *conn) unlockAndFlush() {
 	c.write()
 }
 
+// due tells whether somebody has to begin to write. The caller holds mu.
+func (c *conn) due() bool {
+	return !c.mu.writing && (len(c.mu.out) > 0 || c.mu.drained && c.mu.leaving == nil)
+}
+
 // unlockAndSpawn releases mu and has what is queued written by a goroutine. The
 // connection's reader must be running, or mu.ended be true.
 func (c *conn) unlockAndSpawn() {
-	if (len(c.mu.out) > 0 || c.mu.closeAfter) && !c.mu.writing && !c.mu.ended {
+	if c.due() && !c.mu.ended {
 		c.mu.writing = true
 		c.server.readers.Go(c.write)
 	}
@@ -66,10 +73,17 @@ func (c *conn) overdue() {
 	c.unlockAndSpawn()
 }
 
-// write writes until nothing is queued. Only who has set mu.writing calls it.
+// write writes until nothing is queued, or has a goroutine go on after its turns.
+// Only who has set mu.writing calls it.
 func (c *conn) write() {
 	c.mu.Lock()
-	for len(c.mu.out) > 0 {
+	defer c.mu.Unlock()
+	for turn := 0; len(c.mu.out) > 0; turn++ {
+		if turn == writeTurnsMax && !c.mu.ended {
+			c.server.readers.Go(c.write) // the reader is there still
+			return
+		}
+		c.owed.Store(0)
 		b := c.mu.out
 		c.mu.out, c.mu.spare = c.mu.spare[:0], nil
 		c.mu.Unlock()
@@ -88,11 +102,10 @@ func (c *conn) write() {
 		c.gather()
 	}
 	c.mu.writing = false
-	done := c.mu.closeAfter
-	lingers := c.mu.ended
-	c.mu.Unlock()
-	if done && !lingers {
-		_ = c.net.Close() // drained
+	if c.mu.drained && !c.mu.ended && c.mu.leaving == nil {
+		// The client closes the connection when it has read all. Were it closed here
+		// with bytes of the client unread, our last answers could be lost.
+		c.mu.leaving = time.AfterFunc(farewellTime, c.abort)
 	}
 }
 
@@ -118,6 +131,6 @@ func (c *conn) control(add func(b []byte) []byte) {
 	c.mu.Lock()
 	defer c.unlockAndSpawn()
 	if !c.mu.ended {
-		c.mu.out = add(c.mu.out)
+		c.owe(add(c.mu.out))
 	}
 }
