@@ -146,6 +146,7 @@ func portError(address string, err error) error {
 type services struct {
 	clients func(grpc.ServiceRegistrar)
 	peers   func(grpc.ServiceRegistrar)
+	lanes   func(net.Listener) error // serves those of peers
 	web     *web.Handler
 	stats   *listen.RPCStats
 	calls   *listen.ClientRequests
@@ -167,6 +168,8 @@ func (f *front) serve(cfg *Config, s services) error {
 			overGRPC, overHTTP := p.splitter.Halves(i)
 			f.start(p, overGRPC, e.grpc != nil, func() error { return e.grpc.Serve(overGRPC) })
 			f.start(p, overHTTP, e.http != nil, func() error { return e.http.Serve(overHTTP) })
+			lanes := p.splitter.Other(i)
+			f.start(p, lanes, e.duties&servePeers != 0, func() error { return s.lanes(lanes) })
 		}
 	}
 	return nil
@@ -199,6 +202,9 @@ func (p *port) open(cfg *Config, s services) (err error) {
 // way is the entrance as the splitter sees it.
 func (p *port) way(e *entrance, tls *security) listen.Entrance {
 	way := listen.Entrance{Endpoint: e.endpoint}
+	if e.duties&servePeers != 0 {
+		way.Other = peer.Preface
+	}
 	switch {
 	case !e.secure:
 	case e.endpoint == "peer":
@@ -308,14 +314,21 @@ const (
 )
 
 // stop refuses new requests, gives those in flight time to finish, and closes
-// the ports. Streams of peers end only by closePeers, which is called meanwhile.
-func (f *front) stop(closePeers func()) error {
+// the ports. What peers send ends only by closePeers, which is called meanwhile;
+// deserted is closed when they send nothing any more.
+func (f *front) stop(closePeers func(), deserted <-chan struct{}) error {
 	var errs []error
 	var draining sync.WaitGroup
 	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	early := time.AfterFunc(peerTime, closePeers)
 	defer early.Stop()
+	draining.Go(func() {
+		select {
+		case <-deserted:
+		case <-ctx.Done():
+		}
+	})
 	for _, p := range f.ports {
 		if p.splitter == nil {
 			errs = append(errs, p.listener.Close())

@@ -173,6 +173,7 @@ func (s *Server) services() (services, error) {
 	offered := services{
 		clients: func(r grpc.ServiceRegistrar) { etcd.Register(r); recipes.Register(r); kvstream.Register(r, native) },
 		peers:   s.transport.Register,
+		lanes:   s.transport.Serve,
 		web:     handler,
 		stats:   listen.NewRPCStats(),
 		calls:   listen.NewClientRequests(peerpb.Peer_ServiceDesc.ServiceName),
@@ -383,7 +384,7 @@ func (s *Server) close() error {
 func (s *Server) takeDown() error {
 	var errs []error
 	if s.front != nil {
-		errs = append(errs, s.front.stop(s.closeTransport))
+		errs = append(errs, s.front.stop(s.closeTransport, s.deserted()))
 	}
 	s.closeTransport()
 	s.background.Wait()
@@ -401,6 +402,16 @@ func (s *Server) failed() error {
 	s.failMu.Lock()
 	defer s.failMu.Unlock()
 	return s.failure
+}
+
+// deserted returns a channel that is closed when no other member sends anything.
+func (s *Server) deserted() <-chan struct{} {
+	if s.transport != nil {
+		return s.transport.Deserted()
+	}
+	none := make(chan struct{})
+	close(none)
+	return none
 }
 
 // closeTransport ends the streams to and from the other members.

@@ -1,11 +1,12 @@
 // Package listen turns one port into several servers: a [Splitter] looks at the
 // first bytes of every connection and hands HTTP/2 with prior knowledge to the
-// gRPC server and everything else to net/http, in plain text, behind TLS, or
-// both on the same port. It also builds the gRPC server with the limits,
+// gRPC server, what begins with the preface of another protocol ([Entrance].Other)
+// to whoever speaks that, and everything else to net/http, in plain text, behind
+// TLS, or both on the same port. It also builds the gRPC server with the limits,
 // keepalive rules and counters every service wants.
 //
 // Why not grpc.Server.ServeHTTP: it costs three times the CPU of a put. Why
-// not a general multiplexer: two protocols need one comparison.
+// not a general multiplexer: three protocols need two comparisons.
 //
 // What it does not do: it knows no service, reads no request, and reads no
 // certificate file: what TLS demands is said by the tls.Config of an [Entrance].

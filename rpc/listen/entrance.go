@@ -26,20 +26,26 @@ type Entrance struct {
 	// Ask. It lets clients and peers share a port though they are certified by
 	// different authorities.
 	Ask string
+	// Other, if not "", is how the connections of a third protocol begin: as many
+	// bytes as HTTP/2's preface.
+	Other string
 	// Check, if set, may refuse a connection whose handshake is done.
 	Check func(ctx context.Context, c *tls.Conn) error
 }
 
 func checkEntrances(all []Entrance) error {
 	plain, secured := 0, map[string]int{}
+	faults := []error{nil}
 	for _, e := range all {
+		if e.Other != "" && len(e.Other) != len(preface) {
+			faults = append(faults, fmt.Errorf("listen: Other %q must have %d bytes", e.Other, len(preface)))
+		}
 		if e.TLS == nil {
 			plain++
 			continue
 		}
 		secured[e.Ask]++
 	}
-	faults := []error{nil}
 	if plain > 1 {
 		faults = append(faults, fmt.Errorf("listen: %d entrances in plain text, at most one can be told from others", plain))
 	}
@@ -54,12 +60,22 @@ func checkEntrances(all []Entrance) error {
 // door is an entrance at work.
 type door struct {
 	*Entrance
-	tls        *tls.Config
-	grpc, http *half
+	tls               *tls.Config
+	grpc, http, other *half
+}
+
+func (d *door) half(speaks protocol) *half {
+	switch speaks {
+	case protocolGRPC:
+		return d.grpc
+	case protocolOther:
+		return d.other
+	}
+	return d.http
 }
 
 func newDoor(e *Entrance, addr net.Addr) *door {
-	d := &door{Entrance: e, grpc: newHalf(addr), http: newHalf(addr)}
+	d := &door{Entrance: e, grpc: newHalf(addr), http: newHalf(addr), other: newHalf(addr)}
 	if e.Endpoint == "" {
 		e.Endpoint = "client"
 	}

@@ -27,7 +27,7 @@ func (h *half) Accept() (net.Conn, error) {
 	}
 }
 
-// Close ends this half only; the port stays open for the other one.
+// Close ends this half only; the port stays open for the others.
 func (h *half) Close() error {
 	h.end()
 	return nil

@@ -15,6 +15,15 @@ import (
 // section 3.4).
 const preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
+// protocol is what a connection speaks, by its first bytes.
+type protocol uint8
+
+const (
+	protocolHTTP  protocol = iota // anything that has no preface
+	protocolGRPC                  // HTTP/2
+	protocolOther                 // that of Entrance.Other
+)
+
 // sniff runs for one connection, from its acceptance until a server has it.
 func (s *Splitter) sniff(raw net.Conn) {
 	defer s.wg.Done()
@@ -45,10 +54,10 @@ func (s *Splitter) sniff(raw net.Conn) {
 // identified is a connection whose entrance and protocol are known, or as much
 // of them as was found out before an error.
 type identified struct {
-	door  *door
-	tls   *tls.Conn // nil in plain text
-	conn  net.Conn
-	http2 bool
+	door   *door
+	tls    *tls.Conn // nil in plain text
+	conn   net.Conn
+	speaks protocol
 }
 
 // identify finds the entrance, finishes the handshake, if there is one, and
@@ -71,7 +80,7 @@ func (s *Splitter) identify(ctx context.Context, raw net.Conn) (identified, erro
 	} else {
 		found.door = s.plain()
 	}
-	if head, found.http2, err = readHead(c, head); err != nil {
+	if head, found.speaks, err = readHead(c, head, found.door.Other); err != nil {
 		return found, fmt.Errorf("reading the first bytes: %w", err)
 	}
 	if err := raw.SetDeadline(time.Time{}); err != nil {
@@ -106,22 +115,26 @@ const recordHandshake = 0x16
 
 var errTLSOnPlain = errors.New("a TLS handshake on a port that serves plain text only")
 
-// readHead goes on reading behind head until the bytes differ from the preface
-// or complete it.
-func readHead(r io.Reader, head []byte) (read []byte, http2 bool, err error) {
+// readHead goes on reading behind head until the bytes differ from both prefaces
+// or complete one. other may be "": then nothing begins with it.
+func readHead(r io.Reader, head []byte, other string) (read []byte, speaks protocol, err error) {
 	buf := make([]byte, len(preface))
 	n := copy(buf, head)
 	for {
-		if n > 0 && string(buf[:n]) != preface[:n] {
-			return buf[:n], false, nil
-		}
-		if n == len(preface) {
-			return buf, true, nil
+		isGRPC := string(buf[:n]) == preface[:n]
+		isOther := other != "" && string(buf[:n]) == other[:n]
+		switch {
+		case n > 0 && !isGRPC && !isOther:
+			return buf[:n], protocolHTTP, nil
+		case n == len(preface) && isGRPC:
+			return buf, protocolGRPC, nil
+		case n == len(preface):
+			return buf, protocolOther, nil
 		}
 		k, err := r.Read(buf[n:])
 		n += k
 		if err != nil && k == 0 {
-			return nil, false, err
+			return nil, protocolHTTP, err
 		}
 	}
 }
@@ -129,10 +142,7 @@ func readHead(r io.Reader, head []byte) (read []byte, http2 bool, err error) {
 // hand gives c to a server, which may take its time to accept, but not beyond
 // the deadline: an unserved half must not fill the table.
 func (s *Splitter) hand(ctx context.Context, c identified) error {
-	to := c.door.http
-	if c.http2 {
-		to = c.door.grpc
-	}
+	to := c.door.half(c.speaks)
 	select {
 	case to.conns <- c.conn:
 		return nil

@@ -56,7 +56,7 @@ func (o *Options) Validate() error {
 	return errors.Join(append(faults, checkEntrances(o.Entrances))...)
 }
 
-// Splitter serves two protocols on one listener, in plain text, with TLS, or
+// Splitter serves two or three protocols on one listener, in plain text, with TLS, or
 // both.
 type Splitter struct {
 	under net.Listener
@@ -106,7 +106,10 @@ func (s *Splitter) Halves(entrance int) (grpc, http net.Listener) {
 	return s.doors[entrance].grpc, s.doors[entrance].http
 }
 
-// Close closes the port, both halves and every pending connection, and waits.
+// Other is the listener for the third protocol of an entrance, Entrance.Other.
+func (s *Splitter) Other(entrance int) net.Listener { return s.doors[entrance].other }
+
+// Close closes the port, all halves and every pending connection, and waits.
 // Only the first call closes; all return the same error.
 func (s *Splitter) Close() error {
 	s.mu.Lock()
@@ -130,6 +133,7 @@ func (s *Splitter) endDoors() {
 	for _, d := range s.doors {
 		d.grpc.end()
 		d.http.end()
+		d.other.end()
 	}
 }
 

@@ -77,22 +77,29 @@ func closeAll(t *testing.T, closers ...io.Closer) {
 	}
 }
 
+// other is the preface of a third protocol.
+const other = "PRINCIPALLY FOR MEMBERS\n"
+
 func TestConnectionsGoWhereTheirFirstBytesSay(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		chunks []string
-		grpc   bool
+		to     string
 	}{
-		{"HTTP/2 preface", []string{preface + "settings"}, true},
-		{"preface byte by byte", strings.Split(preface+"settings", ""), true},
-		{"GET", []string{"GET / HTTP/1.1\r\n\r\n"}, false},
-		{"a method that starts like the preface", []string{"P", "R", "OPFIND / HTTP/1.1\r\n\r\n"}, false},
-		{"almost the preface", []string{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r!!"}, false},
-		{"one byte", []string{"x"}, false},
+		{"HTTP/2 preface", []string{preface + "settings"}, "gRPC"},
+		{"preface byte by byte", strings.Split(preface+"settings", ""), "gRPC"},
+		{"GET", []string{"GET / HTTP/1.1\r\n\r\n"}, "HTTP"},
+		{"a method that starts like the preface", []string{"P", "R", "OPFIND / HTTP/1.1\r\n\r\n"}, "HTTP"},
+		{"almost the preface", []string{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r!!"}, "HTTP"},
+		{"one byte", []string{"x"}, "HTTP"},
+		{"the other preface", []string{other + "frames"}, "other"},
+		{"the other preface byte by byte", strings.Split(other+"frames", ""), "other"},
+		{"almost the other preface", []string{other[:20], "!"}, "HTTP"},
+		{"a method that starts like both", []string{"PRI", "NT / HTTP/1.1\r\n\r\n"}, "HTTP"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				p, s := split(t, listen.Options{})
+				p, s := split(t, listen.Options{Entrances: []listen.Entrance{{Other: other}}})
 				client := p.dial()
 				sent := strings.Join(tc.chunks, "")
 				go func() {
@@ -102,11 +109,8 @@ func TestConnectionsGoWhereTheirFirstBytesSay(t *testing.T) {
 						}
 					}
 				}()
-				half, other := s.HTTP(), s.GRPC()
-				if tc.grpc {
-					half, other = other, half
-				}
-				server, err := half.Accept()
+				halves := map[string]net.Listener{"HTTP": s.HTTP(), "gRPC": s.GRPC(), "other": s.Other(0)}
+				server, err := halves[tc.to].Accept()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -117,8 +121,10 @@ func TestConnectionsGoWhereTheirFirstBytesSay(t *testing.T) {
 					t.Errorf("read %q, %v; sent %q", got, err, sent)
 				}
 				closeAll(t, client, server, s)
-				if c, err := other.Accept(); !errors.Is(err, net.ErrClosed) {
-					t.Errorf("the other half got %v, %v", c, err)
+				for name, half := range halves {
+					if c, err := half.Accept(); !errors.Is(err, net.ErrClosed) {
+						t.Errorf("%s got %v, %v, too", name, c, err)
+					}
 				}
 			})
 		})

@@ -38,7 +38,7 @@ func askOnce[R answered](ctx context.Context, t *Transport, to uint64,
 	}
 	ctx, cancel := withEither(ctx, r.ctx)
 	defer cancel()
-	response, err := call(ctx, peerpb.NewPeerClient(r.urgent.conn), t.hello(to, peerpb.Lane_LANE_UNSPECIFIED))
+	response, err := call(ctx, peerpb.NewPeerClient(r.questions), t.hello(to, peerpb.Lane_LANE_UNSPECIFIED))
 	if err != nil {
 		return none, err
 	}

@@ -1,10 +1,13 @@
 // Package peer is the transport between members: raft messages, forwarded
-// batches of proposals, snapshots, and small questions, over gRPC.
+// batches of proposals, snapshots, and small questions.
 //
-// Every member dials every other. For each one it keeps two streams, each on a
+// Every member dials every other. For each one it keeps two lanes, each a
 // connection of its own so that gigabytes in one socket never delay the other:
 // the urgent lane (heartbeats, votes, acknowledgements, ReadIndex) and the bulk
-// lane (appends, forwarded batches). A snapshot travels on a third connection
+// lane (appends, forwarded batches). Lanes are framed by ourselves (wire.go,
+// peer.proto): gRPC takes a message through two more goroutines at each end, which
+// on an idle machine costs more than the message. Questions and snapshots travel
+// over gRPC. A snapshot has a further connection
 // that lives as long as the transfer, paced by Options.SnapshotRateBytes for all
 // receivers together. Its receiver leads: it asks for the ranges of the archive
 // that it lacks, so a transfer that broke off goes on where it was. Every part
@@ -42,8 +45,11 @@
 //
 // # Goroutines and locks
 //
-// Each lane has a goroutine that connects and sends, and while connected one
-// that waits for the stream to end. Each incoming stream has one beside gRPC's.
+// What can be sent without waiting is written by whoever calls Send (link.go). Each
+// lane has a goroutine that connects and sends the rest, and while connected one
+// that reads what comes back. Each incoming lane has one that reads and delivers and
+// one that waits to close it; each incoming snapshot one beside gRPC's. A link's
+// lock is held while writing; Send only tries it.
 // One goroutine hands reports to the handler, so that the handler may call Send
 // under its own locks. Transfers and questions have one each while they last.
 // Close waits for all of them. Transport.mu is never held while anything is
@@ -51,10 +57,10 @@
 //
 // # Failures
 //
-// A broken stream drops what is queued, tells Hooks.PeerDown and the handler,
+// A broken lane drops what is queued, tells Hooks.PeerDown and the handler,
 // and connects again with exponential backoff and jitter. A refusal is logged
 // once for each member and reason until the two agree again; one that ends this
 // process's life in the cluster also goes to Hooks.Rejected. Half-open
 // connections are found by the kernel's user timeout when data is on the way,
-// else by keepalive.
+// else by keepalive: gRPC's, or the questions of a lane, which both ends wait for.
 package peer

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/url"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -26,6 +24,7 @@ type endpoint struct {
 	id          uint64
 	addresses   []resolver.Address
 	credentials credentials.TransportCredentials
+	secure      bool
 }
 
 func newEndpoint(opts *Options, id uint64, urls []string) (*endpoint, error) {
@@ -51,33 +50,59 @@ func newEndpoint(opts *Options, id uint64, urls []string) (*endpoint, error) {
 		return nil, errors.New("no peer URL given")
 	}
 	if scheme == "https" {
-		e.credentials = opts.Credentials
+		e.credentials, e.secure = opts.Credentials, true
 	}
 	return e, nil
 }
 
-// connect makes a connection, which gRPC opens when it is first used. Every
-// time the other side closes it, resets is raised before a stream sees that.
-func (e *endpoint) connect(resets *atomic.Uint64) (*grpc.ClientConn, error) {
-	dial := e.opts.Dial
-	if dial == nil {
-		dial = dialTCP(e.opts.KeepaliveTimeout)
+func (e *endpoint) dialer() func(context.Context, string) (net.Conn, error) {
+	if e.opts.Dial != nil {
+		return e.opts.Dial
 	}
+	return dialTCP(e.opts.KeepaliveTimeout)
+}
+
+// connectTimeout is how long an address may take to accept a connection.
+func (e *endpoint) connectTimeout() time.Duration { return max(2*time.Second, e.opts.BackoffMax) }
+
+// dial opens a connection to the first address that takes one.
+func (e *endpoint) dial(ctx context.Context) (net.Conn, error) {
+	var faults []error
+	for _, address := range e.addresses {
+		conn, err := e.dialAddress(ctx, address)
+		if err == nil {
+			return conn, nil
+		}
+		faults = append(faults, err)
+	}
+	return nil, errors.Join(faults...)
+}
+
+func (e *endpoint) dialAddress(ctx context.Context, address resolver.Address) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.connectTimeout())
+	defer cancel()
+	raw, err := e.dialer()(ctx, address.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", address.Addr, err)
+	}
+	conn, _, err := e.credentials.ClientHandshake(ctx, address.ServerName, raw)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("secure the connection to %s: %w", address.Addr, err), raw.Close())
+	}
+	return conn, nil
+}
+
+// connect makes a connection for calls, which gRPC opens when it is first used.
+func (e *endpoint) connect() (*grpc.ClientConn, error) {
 	addresses := manual.NewBuilderWithScheme("member")
 	addresses.InitialState(resolver.State{Addresses: e.addresses})
 	return grpc.NewClient(fmt.Sprintf("member:///%x", e.id),
 		grpc.WithResolvers(addresses),
 		grpc.WithTransportCredentials(e.credentials),
-		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
-			conn, err := dial(ctx, address)
-			if err != nil {
-				return nil, err
-			}
-			return &watchedConn{Conn: conn, resets: resets}, nil
-		}),
+		grpc.WithContextDialer(e.dialer()),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: e.opts.BackoffBase, Multiplier: 2, Jitter: 0.3, MaxDelay: e.opts.BackoffMax},
-			MinConnectTimeout: max(2*time.Second, e.opts.BackoffMax),
+			MinConnectTimeout: e.connectTimeout(),
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: keepaliveInterval, Timeout: e.opts.KeepaliveTimeout, PermitWithoutStream: true,
@@ -89,31 +114,6 @@ func (e *endpoint) connect(resets *atomic.Uint64) (*grpc.ClientConn, error) {
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(MaxFrameBytes), grpc.MaxCallRecvMsgSize(1<<20)),
 	)
-}
-
-// watchedConn tells a connection that the other side closed from one that we
-// gave up.
-type watchedConn struct {
-	net.Conn
-	resets *atomic.Uint64
-}
-
-func (c *watchedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.note(err)
-	return n, err
-}
-
-func (c *watchedConn) Write(p []byte) (int, error) {
-	n, err := c.Conn.Write(p)
-	c.note(err)
-	return n, err
-}
-
-func (c *watchedConn) note(err error) {
-	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
-		c.resets.Add(1)
-	}
 }
 
 func dialTCP(userTimeout time.Duration) func(context.Context, string) (net.Conn, error) {

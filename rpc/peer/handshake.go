@@ -8,11 +8,11 @@ import (
 )
 
 // Versions of the protocol this binary speaks. Since 2 the receiver of a snapshot
-// asks for what it lacks. Fields that a receiver can do without come and go within
+// asks for what it lacks; since 3 lanes are no streams of gRPC. Fields that a receiver can do without come and go within
 // a version: absent means that the sender does not say.
 const (
-	protocolNewest = 2
-	protocolOldest = 2
+	protocolNewest = 3
+	protocolOldest = 3
 )
 
 func (t *Transport) hello(to uint64, lane peerpb.Lane) *peerpb.Hello {

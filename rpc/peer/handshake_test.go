@@ -4,11 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	"raftkv/rpc/peer/peerpb"
 )
 
@@ -112,41 +111,36 @@ func TestCallerRefusesReceiver(t *testing.T) {
 // A caller of another protocol is told so, whatever else it sends.
 func TestOtherProtocol(t *testing.T) {
 	b := start(t, 2, nil)
-	conn, err := grpc.NewClient("passthrough:///"+b.address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	for _, hello := range []*peerpb.Hello{
-		nil,
-		{Protocol: 9, OldestProtocol: 3, ClusterId: 0xc1, From: 1, To: 2},
-		{Protocol: 1, OldestProtocol: 1, ClusterId: 0xc1, From: 1, To: 2},
-	} {
-		stream, err := peerpb.NewPeerClient(conn).Connect(context.Background())
+	greet := func(hello *peerpb.Hello) (*link, *peerpb.Answer) {
+		t.Helper()
+		conn, err := net.Dial("tcp", b.address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := stream.Send(&peerpb.Frame{Hello: hello}); err != nil {
-			t.Fatal(err)
+		k := newLink(conn, false)
+		t.Cleanup(func() { k.fail(nil) })
+		answer, err := k.greet(hello, patience)
+		if err != nil {
+			t.Fatalf("hello %v: %v", hello, err)
 		}
-		answer, err := stream.Recv()
-		if err != nil || answer.GetRefusal().GetReason() != peerpb.Reason_REASON_PROTOCOL {
-			t.Fatalf("hello %v was answered %v, %v", hello, answer, err)
+		return k, answer
+	}
+	for _, hello := range []*peerpb.Hello{
+		nil,
+		{Protocol: 9, OldestProtocol: 4, ClusterId: 0xc1, From: 1, To: 2},
+		{Protocol: 1, OldestProtocol: 1, ClusterId: 0xc1, From: 1, To: 2},
+	} {
+		k, answer := greet(hello)
+		if answer.GetRefusal().GetReason() != peerpb.Reason_REASON_PROTOCOL {
+			t.Fatalf("hello %v was answered %v", hello, answer)
 		}
-		if _, err := stream.Recv(); err == nil {
-			t.Fatal("the stream goes on")
+		if _, err := k.reader.next(&peerpb.Answer{}); err == nil {
+			t.Fatal("the lane goes on")
 		}
 	}
 	// A newer member that still speaks ours is welcome.
-	stream, err := peerpb.NewPeerClient(conn).Connect(context.Background())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := stream.Send(&peerpb.Frame{Hello: &peerpb.Hello{Protocol: 9, OldestProtocol: 2, ClusterId: 0xc1, From: 1, To: 2}}); err != nil {
-		t.Fatal(err)
-	}
-	if answer, err := stream.Recv(); err != nil || answer.GetHello().GetFrom() != 2 {
-		t.Fatalf("answered %v, %v", answer, err)
+	if _, answer := greet(&peerpb.Hello{Protocol: 9, OldestProtocol: 2, ClusterId: 0xc1, From: 1, To: 2}); answer.GetHello().GetFrom() != 2 {
+		t.Fatalf("answered %v", answer)
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/rpc/h2"
+	"raftkv/rpc/listen"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -160,6 +161,7 @@ type member struct {
 	roster   *roster
 	library  *library
 	server   *h2.Server
+	port     *listen.Splitter
 	address  string
 	up       chan uint64
 	down     chan down
@@ -203,22 +205,42 @@ func newMember(t testing.TB, id uint64, address string, change func(*Options)) *
 		t.Fatal(err)
 	}
 	m.address = listener.Addr().String()
-	settings := h2.Config{Stream: func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-		m.connects <- struct{}{}
-		return handler(srv, stream)
-	}}
+	m.port, err = listen.Split(listener, listen.Options{Entrances: []listen.Entrance{{Other: Preface}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := h2.Config{}
 	AdjustServer(&settings, false)
 	if m.server, err = h2.New(settings); err != nil {
 		t.Fatal(err)
 	}
 	m.Register(m.server)
 	m.served.Go(func() {
-		if err := m.server.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		if err := m.server.Serve(m.port.GRPC()); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 			t.Errorf("serve: %v", err)
+		}
+	})
+	m.served.Go(func() {
+		if err := m.Serve(&counted{m.port.Other(0), m.connects}); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("serve lanes: %v", err)
 		}
 	})
 	t.Cleanup(func() { m.stop(t) })
 	return m
+}
+
+// counted is a listener that tells of each connection.
+type counted struct {
+	net.Listener
+	connects chan<- struct{}
+}
+
+func (c *counted) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err == nil {
+		c.connects <- struct{}{}
+	}
+	return conn, err
 }
 
 // start is newMember and Start.
@@ -231,7 +253,7 @@ func start(t testing.TB, id uint64, change func(*Options)) *member {
 // stop ends the member as a kill of its process would, as others see it.
 func (m *member) stop(t testing.TB) {
 	m.server.Stop()
-	if err := m.Close(); err != nil {
+	if err := errors.Join(m.Close(), m.port.Close()); err != nil {
 		t.Error(err)
 	}
 	m.served.Wait()

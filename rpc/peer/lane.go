@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/connectivity"
 	"raftkv/rpc/peer/peerpb"
 )
 
@@ -25,29 +23,19 @@ type lane struct {
 	remote *remote
 	kind   peerpb.Lane
 	queue  *queue
-	conn   *grpc.ClientConn
-	resets atomic.Uint64
+	link   atomic.Pointer[link] // nil while there is none
 
-	connected atomic.Bool
 	oversized atomic.Bool // one was logged
 	sent      laneCounters
 }
 
-func newLane(t *Transport, r *remote, kind peerpb.Lane, bytesMax int) (*lane, error) {
-	l := &lane{t: t, remote: r, kind: kind, queue: newQueue(t.opts.QueueMessagesMax, bytesMax)}
-	var err error
-	if l.conn, err = r.endpoint.connect(&l.resets); err != nil {
-		return nil, fmt.Errorf("prepare connection: %w", err)
-	}
-	return l, nil
+func newLane(t *Transport, r *remote, kind peerpb.Lane, bytesMax int) *lane {
+	return &lane{t: t, remote: r, kind: kind, queue: newQueue(t.opts.QueueMessagesMax, bytesMax)}
 }
 
-func (l *lane) closeConn() {
-	if err := l.conn.Close(); err != nil {
-		l.t.logger.Warn("cannot close a peer connection", zap.Error(err))
-	}
-}
+func (l *lane) connected() bool { return l.link.Load() != nil }
 
+// put takes an item over, or drops it; flush sends it.
 func (l *lane) put(i item) {
 	if l.queue.put(i) {
 		return
@@ -59,13 +47,25 @@ func (l *lane) put(i item) {
 	}
 }
 
+// flush sees to it that what was put is sent. It never waits.
+func (l *lane) flush() {
+	if k := l.link.Load(); k == nil || !k.trySend(l) {
+		l.queue.wake()
+	}
+}
+
+// lost ends a link on which something that had left the queue was lost.
+func (l *lane) lost(k *link, err error) {
+	k.fail(err)
+	l.t.reports.unreachable(l.remote.id)
+}
+
 func (l *lane) peerField() zap.Field { return zap.String("peer", fmt.Sprintf("%x", l.remote.id)) }
 
 // run keeps the lane connected until ctx ends.
 func (l *lane) run(ctx context.Context) {
-	defer l.closeConn()
 	pause := delays{base: l.t.opts.BackoffBase, max: l.t.opts.BackoffMax}
-	for l.awaitConn(ctx) {
+	for ctx.Err() == nil {
 		began := time.Now()
 		established, err := l.session(ctx)
 		if ctx.Err() != nil {
@@ -81,42 +81,15 @@ func (l *lane) run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 	}
-	l.connected.Store(false)
 	l.queue.discard(true)
-}
-
-// awaitConn waits for a connection; gRPC makes the attempts and the pauses
-// between them. False: ctx ended.
-func (l *lane) awaitConn(ctx context.Context) bool {
-	for {
-		state := l.conn.GetState()
-		switch state {
-		case connectivity.Ready:
-			return true
-		case connectivity.Idle:
-			l.conn.Connect()
-		case connectivity.TransientFailure:
-			l.drop(true)
-		case connectivity.Shutdown:
-			return false
-		}
-		if !l.conn.WaitForStateChange(ctx, state) {
-			return false
-		}
-	}
-}
-
-// drop gives up what is queued.
-func (l *lane) drop(closed bool) {
-	if l.queue.discard(closed) > 0 {
-		l.t.reports.unreachable(l.remote.id)
-	}
 }
 
 // broke tells everybody that a session has ended, or never began.
 func (l *lane) broke(established bool, err error) {
 	if !established {
-		l.drop(true)
+		if l.queue.discard(true) > 0 {
+			l.t.reports.unreachable(l.remote.id)
+		}
 		var refused *Refused
 		if !errors.As(err, &refused) {
 			l.t.logger.Debug("peer handshake failed", l.peerField(), zap.Stringer("lane", l.kind), zap.Error(err))
@@ -128,85 +101,50 @@ func (l *lane) broke(established bool, err error) {
 	l.t.logger.Info("lost peer connection", l.peerField(), zap.Stringer("lane", l.kind), zap.Error(err))
 }
 
-// session runs one stream, from the handshake until it breaks.
+// session uses one connection, from the handshake until it breaks.
 func (l *lane) session(ctx context.Context) (established bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	resets := l.resets.Load()
-	stream, err := l.handshake(ctx, cancel)
+	k, err := l.connect(ctx)
 	if err != nil {
 		return false, err
 	}
-
-	broken := make(chan error, 1)
-	go func() { // ends with ctx at the latest; waited for below
-		_, err := stream.Recv()
-		if err == nil {
-			err = errors.New("the peer sent something after the handshake")
-			cancel()
-		}
-		broken <- err
-	}()
+	var watching sync.WaitGroup
+	watching.Go(func() { k.watch(keepaliveInterval + l.t.opts.KeepaliveTimeout) })
+	defer watching.Wait()
 
 	l.queue.open()
-	l.connected.Store(true)
+	l.link.Store(k)
 	l.t.logger.Info("connected to peer", l.peerField(), zap.Stringer("lane", l.kind))
 	if up := l.t.opts.Hooks.PeerUp; up != nil && l.kind == peerpb.Lane_LANE_URGENT {
 		up(l.remote.id)
 	}
-	err = l.sendFrames(stream, broken)
-	l.connected.Store(false)
+	l.queue.wake() // for what was put before
+	k.pump(ctx, l)
+	l.link.Store(nil)
 	if down := l.t.opts.Hooks.PeerDown; down != nil && l.kind == peerpb.Lane_LANE_URGENT && l.remote.ctx.Err() == nil {
-		down(l.remote.id, l.resets.Load() != resets)
+		down(l.remote.id, k.reset())
 	}
-	cancel()
-	if streamErr := <-broken; err == nil || errors.Is(err, io.EOF) {
-		err = streamErr
-	}
-	return true, err
+	return true, k.cause
 }
 
-type frameStream = grpc.BidiStreamingClient[peerpb.Frame, peerpb.Answer]
-
-func (l *lane) handshake(ctx context.Context, cancel context.CancelFunc) (frameStream, error) {
-	timeout := time.AfterFunc(l.t.opts.HandshakeTimeout, cancel)
-	defer timeout.Stop()
-	stream, err := peerpb.NewPeerClient(l.conn).Connect(ctx)
+// connect opens a connection, to the first of the member's addresses that takes
+// it, and makes it a lane.
+func (l *lane) connect(ctx context.Context) (*link, error) {
+	conn, err := l.remote.endpoint.dial(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("open stream: %w", err)
+		return nil, err
 	}
-	// An error of Send is io.EOF; Recv knows the cause.
-	if err := stream.Send(&peerpb.Frame{Hello: l.t.hello(l.remote.id, l.kind)}); err != nil && !errors.Is(err, io.EOF) {
-		return nil, fmt.Errorf("send hello: %w", err)
+	k := newLink(conn, l.remote.endpoint.secure)
+	stop := context.AfterFunc(ctx, func() { k.fail(context.Cause(ctx)) })
+	defer stop()
+	answer, err := k.greet(l.t.hello(l.remote.id, l.kind), l.t.opts.HandshakeTimeout)
+	if err == nil {
+		err = l.t.checkAnswer(l.remote.id, answer.GetHello(), answer.GetRefusal())
 	}
-	answer, err := stream.Recv()
 	if err != nil {
-		return nil, fmt.Errorf("await answer to hello: %w", err)
+		k.fail(err)
+		return nil, err
 	}
-	return stream, l.t.checkAnswer(l.remote.id, answer.GetHello(), answer.GetRefusal())
-}
-
-// sendFrames sends what is queued, as much as there is at a time, until the
-// stream breaks. A nil error says that broken knows why; it is left filled.
-func (l *lane) sendFrames(stream frameStream, broken chan error) error {
-	for {
-		frame, bytes := l.queue.take(l.t.opts.FrameBytes)
-		if frame == nil {
-			select {
-			case <-l.queue.ready:
-				continue
-			case err := <-broken:
-				broken <- err
-				return nil
-			}
-		}
-		if err := stream.Send(frame); err != nil {
-			return fmt.Errorf("send frame: %w", err)
-		}
-		l.sent.frames.Add(1)
-		l.sent.bytes.Add(uint64(bytes))
-		l.sent.messages.Add(uint64(len(frame.GetMessages()) + len(frame.GetBatches())))
-	}
+	return k, nil
 }
 
 // delays are the pauses between attempts: doubling, and spread over half their

@@ -47,20 +47,23 @@ func newQueue(messagesMax, bytesMax int) *queue {
 // in bytes.
 func (q *queue) put(i item) bool {
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	full := len(q.mu.items) >= q.messagesMax || len(q.mu.items) > 0 && q.mu.bytes+i.sizeBytes > q.bytesMax
 	if q.mu.closed || full || i.sizeBytes > MaxFrameBytes-frameOverheadBytes {
 		q.mu.dropped++
-		q.mu.Unlock()
 		return false
 	}
 	q.mu.items = append(q.mu.items, i)
 	q.mu.bytes += i.sizeBytes
-	q.mu.Unlock()
+	return true
+}
+
+// wake tells the lane's goroutine that something may be there.
+func (q *queue) wake() {
 	select {
 	case q.ready <- struct{}{}:
 	default:
 	}
-	return true
 }
 
 // frameOverheadBytes is more than a frame adds to the messages in it.

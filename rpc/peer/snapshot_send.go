@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
@@ -70,8 +69,7 @@ func (t *Transport) streamSnapshot(r *remote, m *raftpb.Message) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, archive.Close()) }()
-	var resets atomic.Uint64
-	conn, err := r.endpoint.connect(&resets)
+	conn, err := r.endpoint.connect()
 	if err != nil {
 		return fmt.Errorf("prepare connection: %w", err)
 	}

@@ -71,7 +71,7 @@ func (t *Transport) Stats() Stats {
 func (l *lane) stats() LaneStats {
 	messages, bytes, dropped := l.queue.stats()
 	return LaneStats{
-		Connected: l.connected.Load(), Dropped: dropped, QueuedMessages: messages, QueuedBytes: bytes,
+		Connected: l.connected(), Dropped: dropped, QueuedMessages: messages, QueuedBytes: bytes,
 		SentMessages: l.sent.messages.Load(), SentFrames: l.sent.frames.Load(), SentBytes: l.sent.bytes.Load(),
 	}
 }

@@ -41,6 +41,8 @@ type Transport struct {
 		closed   bool
 		inbound  map[inboundKey]*inbound
 		passages map[*passage]struct{}
+		lanes    int             // that come in
+		deserted []chan struct{} // closed when lanes is 0
 	}
 	// workers are all goroutines and calls; entered under mu.
 	workers sync.WaitGroup
@@ -57,6 +59,7 @@ type remote struct {
 	ctx       context.Context
 	cancel    context.CancelFunc
 	endpoint  *endpoint
+	questions *grpc.ClientConn // opened by the first
 	urgent    *lane
 	bulk      *lane
 	streaming atomic.Bool                             // a snapshot is on its way to it
@@ -209,22 +212,30 @@ func (t *Transport) Peers() []uint64 { return slices.Collect(maps.Keys(*t.peers.
 func (t *Transport) newRemote(id uint64, urls []string, e *endpoint) (*remote, error) {
 	r := &remote{id: id, urls: urls, endpoint: e}
 	var err error
-	if r.urgent, err = newLane(t, r, peerpb.Lane_LANE_URGENT, t.opts.UrgentBytesMax); err != nil {
-		return nil, err
+	if r.questions, err = e.connect(); err != nil {
+		return nil, fmt.Errorf("prepare connection: %w", err)
 	}
-	if r.bulk, err = newLane(t, r, peerpb.Lane_LANE_BULK, t.opts.BulkBytesMax); err != nil {
-		r.urgent.closeConn()
-		return nil, err
-	}
+	r.urgent = newLane(t, r, peerpb.Lane_LANE_URGENT, t.opts.UrgentBytesMax)
+	r.bulk = newLane(t, r, peerpb.Lane_LANE_BULK, t.opts.BulkBytesMax)
 	r.ctx, r.cancel = context.WithCancel(t.ctx)
 	return r, nil
 }
 
-// discard gives up a remote whose lanes were never run.
+// run keeps the lanes to a member connected until its context ends.
+func (r *remote) run() {
+	var lanes sync.WaitGroup
+	lanes.Go(func() { r.urgent.run(r.ctx) })
+	lanes.Go(func() { r.bulk.run(r.ctx) })
+	lanes.Wait()
+	r.discard()
+}
+
+// discard gives up a remote whose lanes do not run.
 func (r *remote) discard() {
 	r.cancel()
-	r.urgent.closeConn()
-	r.bulk.closeConn()
+	if err := r.questions.Close(); err != nil {
+		r.urgent.t.logger.Warn("cannot close a peer connection", zap.Error(err))
+	}
 }
 
 // swapRemote puts r in its place and runs its lanes. It returns the one that
@@ -242,8 +253,7 @@ func (t *Transport) swapRemote(id uint64, r *remote) (old *remote, err error) {
 	}
 	peers[id] = r
 	t.peers.Store(&peers)
-	t.workers.Go(func() { r.urgent.run(r.ctx) })
-	t.workers.Go(func() { r.bulk.run(r.ctx) })
+	t.workers.Go(r.run)
 	return old, nil
 }
 
@@ -251,19 +261,28 @@ func (t *Transport) remote(id uint64) *remote { return (*t.peers.Load())[id] }
 
 // Send takes over messages, in order for each receiver and lane.
 func (t *Transport) Send(messages []*raftpb.Message) {
+	touched := make([]*lane, 0, 8)
 	for _, m := range messages {
 		r := t.remote(m.GetTo())
 		switch {
 		case m.GetType() == raftpb.MessageType_MsgSnap:
 			t.sendSnapshot(r, m)
+			continue
 		case r == nil:
 			t.reports.unreachable(m.GetTo())
-		case m.GetType() == raftpb.MessageType_MsgApp:
-			// Also without entries: it must not overtake the ones before it.
-			r.bulk.put(messageItem(m))
-		default:
-			r.urgent.put(messageItem(m))
+			continue
 		}
+		l := r.urgent
+		if m.GetType() == raftpb.MessageType_MsgApp {
+			l = r.bulk // also without entries: it must not overtake the ones before it
+		}
+		l.put(messageItem(m))
+		if !slices.Contains(touched, l) {
+			touched = append(touched, l)
+		}
+	}
+	for _, l := range touched {
+		l.flush()
 	}
 }
 
@@ -271,6 +290,7 @@ func (t *Transport) Send(messages []*raftpb.Message) {
 func (t *Transport) Forward(to uint64, batch []byte) {
 	if r := t.remote(to); r != nil {
 		r.bulk.put(batchItem(batch))
+		r.bulk.flush()
 		return
 	}
 	t.reports.unreachable(to)
@@ -279,5 +299,5 @@ func (t *Transport) Forward(to uint64, batch []byte) {
 // Connected reports whether both lanes to a member work.
 func (t *Transport) Connected(id uint64) bool {
 	r := t.remote(id)
-	return r != nil && r.urgent.connected.Load() && r.bulk.connected.Load()
+	return r != nil && r.urgent.connected() && r.bulk.connected()
 }

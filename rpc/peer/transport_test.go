@@ -233,6 +233,7 @@ func TestMisdirectedMessages(t *testing.T) {
 	} {
 		r.urgent.put(messageItem(m))
 	}
+	r.urgent.flush()
 	if got := await(t, b.messages, "the only good message"); got.GetType() != raftpb.MessageType_MsgTransferLeader {
 		t.Fatalf("got %v", got)
 	}

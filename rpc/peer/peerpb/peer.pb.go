@@ -4,12 +4,18 @@
 // 	protoc        v3.21.12
 // source: rpc/peer/peerpb/peer.proto
 
-// The protocol between members.
+// The protocol between members: calls of gRPC, and lanes, which carry raft's
+// messages over connections of their own.
 //
-// Every call opens with a Hello of the caller and is answered by a Hello or a
-// Refusal of the receiver; nothing else is read before both sides have checked
-// each other. Versions of the protocol are numbers; both sides offer a range
-// and use the highest common one.
+// Every call and every lane opens with a Hello of the caller and is answered by
+// a Hello or a Refusal of the receiver; nothing else is read before both sides
+// have checked each other. Versions of the protocol are numbers; both sides offer
+// a range and use the highest common one.
+//
+// A lane begins with a preface of 24 bytes. Behind it both directions consist of
+// messages, each behind its length in 4 bytes, big-endian: Frames from the caller,
+// one Answer from the receiver. A length of 0 asks whether the receiver is alive,
+// which answers with a length of 0.
 
 package peerpb
 
@@ -29,7 +35,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Lane says what a stream is for.
+// Lane says what a connection is for.
 type Lane int32
 
 const (
@@ -525,7 +531,7 @@ func (*Answer_Hello) isAnswer_Answer() {}
 
 func (*Answer_Refusal) isAnswer_Answer() {}
 
-// Frame is a group of messages; the first one of a stream is a hello alone.
+// Frame is a group of messages; the first one of a lane is a hello alone.
 type Frame struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
@@ -2091,9 +2097,8 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x12REASON_INCARNATION\x10\x06\x12\x16\n" +
 	"\x12REASON_UNAVAILABLE\x10\a\x12\x18\n" +
 	"\x14REASON_OLD_DIRECTORY\x10\b\x12\x12\n" +
-	"\x0eREASON_VERSION\x10\t2\xcb\x04\n" +
-	"\x04Peer\x12<\n" +
-	"\aConnect\x12\x15.raftkv.peer.v1.Frame\x1a\x16.raftkv.peer.v1.Answer(\x010\x01\x12L\n" +
+	"\x0eREASON_VERSION\x10\t2\x8d\x04\n" +
+	"\x04Peer\x12L\n" +
 	"\bSnapshot\x12\x1c.raftkv.peer.v1.SnapshotPart\x1a\x1e.raftkv.peer.v1.SnapshotAnswer(\x010\x01\x12J\n" +
 	"\aConfirm\x12\x1e.raftkv.peer.v1.ConfirmRequest\x1a\x1f.raftkv.peer.v1.ConfirmResponse\x12J\n" +
 	"\aHolders\x12\x1e.raftkv.peer.v1.HoldersRequest\x1a\x1f.raftkv.peer.v1.HoldersResponse\x12G\n" +
@@ -2180,24 +2185,22 @@ var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	3,  // 27: raftkv.peer.v1.LeaseAnswer.state:type_name -> raftkv.peer.v1.LeaseAnswer.State
 	4,  // 28: raftkv.peer.v1.HashRequest.hello:type_name -> raftkv.peer.v1.Hello
 	6,  // 29: raftkv.peer.v1.HashResponse.answer:type_name -> raftkv.peer.v1.Answer
-	7,  // 30: raftkv.peer.v1.Peer.Connect:input_type -> raftkv.peer.v1.Frame
-	8,  // 31: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
-	15, // 32: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
-	17, // 33: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
-	20, // 34: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
-	22, // 35: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
-	25, // 36: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
-	28, // 37: raftkv.peer.v1.Peer.Hash:input_type -> raftkv.peer.v1.HashRequest
-	6,  // 38: raftkv.peer.v1.Peer.Connect:output_type -> raftkv.peer.v1.Answer
-	11, // 39: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
-	16, // 40: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
-	18, // 41: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
-	21, // 42: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
-	23, // 43: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
-	26, // 44: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
-	29, // 45: raftkv.peer.v1.Peer.Hash:output_type -> raftkv.peer.v1.HashResponse
-	38, // [38:46] is the sub-list for method output_type
-	30, // [30:38] is the sub-list for method input_type
+	8,  // 30: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
+	15, // 31: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
+	17, // 32: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
+	20, // 33: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
+	22, // 34: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
+	25, // 35: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
+	28, // 36: raftkv.peer.v1.Peer.Hash:input_type -> raftkv.peer.v1.HashRequest
+	11, // 37: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
+	16, // 38: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
+	18, // 39: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
+	21, // 40: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
+	23, // 41: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
+	26, // 42: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
+	29, // 43: raftkv.peer.v1.Peer.Hash:output_type -> raftkv.peer.v1.HashResponse
+	37, // [37:44] is the sub-list for method output_type
+	30, // [30:37] is the sub-list for method input_type
 	30, // [30:30] is the sub-list for extension type_name
 	30, // [30:30] is the sub-list for extension extendee
 	0,  // [0:30] is the sub-list for field type_name

@@ -4,12 +4,18 @@
 // - protoc             v3.21.12
 // source: rpc/peer/peerpb/peer.proto
 
-// The protocol between members.
+// The protocol between members: calls of gRPC, and lanes, which carry raft's
+// messages over connections of their own.
 //
-// Every call opens with a Hello of the caller and is answered by a Hello or a
-// Refusal of the receiver; nothing else is read before both sides have checked
-// each other. Versions of the protocol are numbers; both sides offer a range
-// and use the highest common one.
+// Every call and every lane opens with a Hello of the caller and is answered by
+// a Hello or a Refusal of the receiver; nothing else is read before both sides
+// have checked each other. Versions of the protocol are numbers; both sides offer
+// a range and use the highest common one.
+//
+// A lane begins with a preface of 24 bytes. Behind it both directions consist of
+// messages, each behind its length in 4 bytes, big-endian: Frames from the caller,
+// one Answer from the receiver. A length of 0 asks whether the receiver is alive,
+// which answers with a length of 0.
 
 package peerpb
 
@@ -26,7 +32,6 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Connect_FullMethodName  = "/raftkv.peer.v1.Peer/Connect"
 	Peer_Snapshot_FullMethodName = "/raftkv.peer.v1.Peer/Snapshot"
 	Peer_Confirm_FullMethodName  = "/raftkv.peer.v1.Peer/Confirm"
 	Peer_Holders_FullMethodName  = "/raftkv.peer.v1.Peer/Holders"
@@ -40,10 +45,6 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type PeerClient interface {
-	// Connect carries raft messages and forwarded batches from the caller to the
-	// receiver for as long as both live. The receiver sends nothing after its
-	// Answer.
-	Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, Answer], error)
 	// Snapshot carries one snapshot. The receiver answers the header, asks for
 	// the parts that it lacks, and says when the snapshot is durable and the
 	// message was delivered.
@@ -75,22 +76,9 @@ func NewPeerClient(cc grpc.ClientConnInterface) PeerClient {
 	return &peerClient{cc}
 }
 
-func (c *peerClient) Connect(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, Answer], error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[0], Peer_Connect_FullMethodName, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	x := &grpc.GenericClientStream[Frame, Answer]{ClientStream: stream}
-	return x, nil
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Peer_ConnectClient = grpc.BidiStreamingClient[Frame, Answer]
-
 func (c *peerClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SnapshotPart, SnapshotAnswer], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[1], Peer_Snapshot_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[0], Peer_Snapshot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -165,10 +153,6 @@ func (c *peerClient) Hash(ctx context.Context, in *HashRequest, opts ...grpc.Cal
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
 type PeerServer interface {
-	// Connect carries raft messages and forwarded batches from the caller to the
-	// receiver for as long as both live. The receiver sends nothing after its
-	// Answer.
-	Connect(grpc.BidiStreamingServer[Frame, Answer]) error
 	// Snapshot carries one snapshot. The receiver answers the header, asks for
 	// the parts that it lacks, and says when the snapshot is durable and the
 	// message was delivered.
@@ -200,9 +184,6 @@ type PeerServer interface {
 // pointer dereference when methods are called.
 type UnimplementedPeerServer struct{}
 
-func (UnimplementedPeerServer) Connect(grpc.BidiStreamingServer[Frame, Answer]) error {
-	return status.Error(codes.Unimplemented, "method Connect not implemented")
-}
 func (UnimplementedPeerServer) Snapshot(grpc.BidiStreamingServer[SnapshotPart, SnapshotAnswer]) error {
 	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
@@ -244,13 +225,6 @@ func RegisterPeerServer(s grpc.ServiceRegistrar, srv PeerServer) {
 	}
 	s.RegisterService(&Peer_ServiceDesc, srv)
 }
-
-func _Peer_Connect_Handler(srv interface{}, stream grpc.ServerStream) error {
-	return srv.(PeerServer).Connect(&grpc.GenericServerStream[Frame, Answer]{ServerStream: stream})
-}
-
-// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
-type Peer_ConnectServer = grpc.BidiStreamingServer[Frame, Answer]
 
 func _Peer_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(PeerServer).Snapshot(&grpc.GenericServerStream[SnapshotPart, SnapshotAnswer]{ServerStream: stream})
@@ -400,12 +374,6 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		},
 	},
 	Streams: []grpc.StreamDesc{
-		{
-			StreamName:    "Connect",
-			Handler:       _Peer_Connect_Handler,
-			ServerStreams: true,
-			ClientStreams: true,
-		},
 		{
 			StreamName:    "Snapshot",
 			Handler:       _Peer_Snapshot_Handler,
