@@ -304,7 +304,7 @@ func linkTables(from, to string) error {
 		switch {
 		case e.Name() == "LOCK":
 			continue
-		case filepath.Ext(e.Name()) == ".sst":
+		case statemachine.ImmutableFile(e.Name()):
 			err = os.Link(source, dest)
 		default:
 			err = copyFile(source, dest)

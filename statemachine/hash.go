@@ -81,6 +81,7 @@ func (m *Machine) HashKVSlowly(ctx context.Context, revision int64, rest func(wo
 	}
 	snapshot := v.handle.DB().NewSnapshot()
 	h, err := m.hashKV(snapshot, v.sweep, revision, rest)
+	m.store.Damaged(v.handle, err)
 	return h, errors.Join(err, snapshot.Close())
 }
 

@@ -99,6 +99,7 @@ func read[T any](m *Machine, f func(*mvcc.Snapshot, *kv.Counts) (*T, error)) (*T
 			resp, err = f(s, v.counts)
 		}
 		err = errors.Join(err, s.Close())
+		m.store.Damaged(v.handle, err)
 		v.handle.Release()
 		if !overtaken || err != nil {
 			return resp, err

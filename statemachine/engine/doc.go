@@ -8,7 +8,8 @@
 //
 //	LOCK        held while the store is open
 //	CURRENT     format version and the name of the live database
-//	db-000001/  a Pebble database, and others while one replaces another
+//	db-000001/  a Pebble database, and others while one replaces another: tables
+//	            with keys and small values, blob files with the other values
 //
 // CURRENT is switched by rename and directory fsync: that fsync is the commit
 // point of a replacement. What CURRENT does not name is left over from an
@@ -24,7 +25,9 @@
 //     and every later call returns the error (invariant 6 of the design).
 //
 // Pebble's flushes and compactions rest between writes while there is time
-// (pacer), so that requests do not wait for a burst of them.
+// (pacer), so that requests do not wait for a burst of them. Values stay where
+// they were flushed, compactions move their keys (separation.go; ADR 8 of the
+// project).
 //
 // # Goroutines and locks
 //
@@ -40,5 +43,7 @@
 // Pebble's locks, so the process has to end without closing the database.
 // OnFatal runs on that goroutine; it must neither block nor call the store.
 // A background error (a failed flush or compaction) stops the store in the same
-// way, only that its goroutine goes on, and what it achieves is not used.
+// way, only that its goroutine goes on, and what it achieves is not used. Damage
+// of a table stops it too, and that of a blob file: when it is opened (blobFS), or
+// when whoever reads a value tells of it (Damaged).
 package engine

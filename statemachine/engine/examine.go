@@ -56,10 +56,9 @@ func Examine(fs vfs.FS, dir string, inspect func(*pebble.DB) error) error {
 	return nil
 }
 
-// CheckTables verifies the checksum of every block of every table of the
-// database in dir, and tells broken of each table that cannot be read. Tables
-// are what the database consists of but for its manifest, which opening it
-// verifies.
+// CheckTables verifies the checksum of every block of every table and blob file
+// of the database in dir, and tells broken of each that cannot be read. They are
+// what the database consists of but for its manifest, which opening it verifies.
 func CheckTables(ctx context.Context, fs vfs.FS, dir string, broken func(path string, err error)) (tables int, bytes int64, err error) {
 	names, err := fs.List(dir)
 	if err != nil {
@@ -72,7 +71,7 @@ func CheckTables(ctx context.Context, fs vfs.FS, dir string, broken func(path st
 	options.EnsureDefaults()
 	readers := options.MakeReaderOptions()
 	for _, name := range names {
-		if !strings.HasSuffix(name, ".sst") {
+		if !ImmutableFile(name) {
 			continue
 		}
 		if err := context.Cause(ctx); err != nil {
@@ -97,6 +96,9 @@ func checkTable(ctx context.Context, fs vfs.FS, path string, o sstable.ReaderOpt
 	info, err := f.Stat()
 	if err != nil {
 		return 0, errors.Join(err, f.Close())
+	}
+	if strings.HasSuffix(path, suffixBlob) {
+		return info.Size(), checkBlob(ctx, f)
 	}
 	readable, err := sstable.NewSimpleReadable(f)
 	if err != nil {

@@ -39,6 +39,21 @@ const (
 
 	bloomBitsPerKey = 10
 	blockBytes      = 8 << 10
+
+	// Level 0 is compacted when half of level0Compact flushes lie in it: what they
+	// are merged with is written anew each time, so often is dear. At level0Stop
+	// writes wait.
+	level0Compact = 20
+	level0Stop    = 60
+	// level0TableBytes lets a flush make one table and one blob file, since values
+	// count as part of their tables; levelTableBytes bounds what one compaction
+	// below level 0 writes.
+	level0TableBytes = 16 << 20
+	levelTableBytes  = 8 << 20
+	// levelBaseBytes is the size from which on there is another level between
+	// level 0 and the last one. Of its bytes most are values, which stay where they
+	// are while keys move.
+	levelBaseBytes = 256 << 20
 )
 
 // EnsureDefaults fills what was left zero.
@@ -84,27 +99,33 @@ func (s *Store) pebbleOptions(h *Handle) *pebble.Options {
 		KeySchemas:                  sstable.MakeKeySchemas(&cockroachkvs.KeySchema),
 		BlockPropertyCollectors:     cockroachkvs.BlockPropertyCollectors,
 		FormatMajorVersion:          pebble.FormatNewest,
-		FS:                          s.opts.FS,
+		FS:                          blobFS{FS: s.opts.FS, broken: func(err error) { s.brokenBlob(h, err) }},
 		Cache:                       s.cache,
 		DisableWAL:                  true,
 		MemTableSize:                s.opts.MemTableBytes,
 		MemTableStopWritesThreshold: MemTablesMax,
+		L0CompactionThreshold:       level0Compact,
+		L0StopWritesThreshold:       level0Stop,
+		LBaseMaxBytes:               levelBaseBytes,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		Logger:                      pebbleLogger{store: s, log: s.opts.Logger},
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) { s.backgroundError(h, err) },
 		},
 	}
+	o.Experimental.ValueSeparationPolicy = s.separation
 	if !s.opts.ManualCompaction {
 		p := newPacer(time.Now, time.Sleep)
-		o.FS = pacedFS{FS: s.opts.FS, pacer: p}
+		o.FS = pacedFS{FS: o.FS, pacer: p}
 		o.EventListener.FlushBegin, o.EventListener.WriteStallBegin = p.flushes, p.stalls
 		o.EventListener.FlushEnd, o.EventListener.CompactionEnd = p.flushed, p.compacted
 	}
 	for i := range o.Levels {
+		o.TargetFileSizes[i] = levelTableBytes
 		o.Levels[i].BlockSize = blockBytes
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(bloomBitsPerKey)
 	}
+	o.TargetFileSizes[0] = level0TableBytes
 	if s.opts.ManualCompaction {
 		o.DisableAutomaticCompactions = true
 		o.DisableTableStats = true

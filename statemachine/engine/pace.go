@@ -21,9 +21,9 @@ const (
 	restMax = 2.0
 	calm    = 2 * time.Second
 	hurry   = 500 * time.Millisecond
-	// With level0Max tables in level 0, where Pebble begins to compact at 4 and
-	// lets writes wait at 12, nothing rests: compactions have to catch up.
-	level0Max = 8
+	// With level0Max tables in level 0 nothing rests: compactions have to catch up.
+	// A flush makes one table or a few.
+	level0Max = level0Stop / 2
 	// Work is interrupted as soon as it took restAfter, for restLongest at most.
 	restAfter   = time.Millisecond
 	restLongest = 10 * time.Millisecond
@@ -35,7 +35,8 @@ const (
 // them, and the requests that arrive meanwhile make its 99th percentile.
 //
 // It rests between writes of a table, where Pebble holds no lock. When writes
-// have to wait, or compactions fall behind, it lets go at once.
+// have to wait, or compactions fall behind, it lets go at once. Tables and the
+// blob files of their values are written at the same time: they rest together.
 type pacer struct {
 	now   func() time.Time
 	sleep func(time.Duration)
@@ -46,7 +47,13 @@ type pacer struct {
 	// level0 counts the tables in level 0 but those that were there at the start,
 	// which makes it too small until they are compacted.
 	level0 atomic.Int64
+
+	// flush and compaction have the end of the last rest of each.
+	flush, compaction restClock
 }
+
+// restClock is the UnixNano from when on work counts.
+type restClock struct{ since atomic.Int64 }
 
 func newPacer(now func() time.Time, sleep func(time.Duration)) *pacer {
 	return &pacer{now: now, sleep: sleep}
@@ -109,31 +116,43 @@ type pacedFS struct {
 // Create makes a file.
 func (fs pacedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := fs.FS.Create(name, category)
-	if err != nil || (category != writesFlush && category != writesCompaction) {
+	if err != nil {
 		return f, err
 	}
-	return &pacedFile{File: f, pacer: fs.pacer, since: fs.pacer.now()}, nil
+	var clock *restClock
+	switch category {
+	case writesFlush:
+		clock = &fs.pacer.flush
+	case writesCompaction:
+		clock = &fs.pacer.compaction
+	default:
+		return f, nil
+	}
+	clock.since.Store(fs.pacer.now().UnixNano())
+	return &pacedFile{File: f, pacer: fs.pacer, clock: clock}, nil
 }
 
 // Unwrap returns the file system below.
 func (fs pacedFS) Unwrap() vfs.FS { return fs.FS }
 
-// pacedFile is a table being written, by one goroutine at a time.
+// pacedFile is a table or a blob file being written, by one goroutine at a time.
 type pacedFile struct {
 	vfs.File
 	pacer *pacer
-	since time.Time // the end of the last rest
+	clock *restClock
 }
 
 func (f *pacedFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
-	worked := f.pacer.now().Sub(f.since)
+	now, since := f.pacer.now().UnixNano(), f.clock.since.Load()
+	worked := time.Duration(now - since)
 	if worked < restAfter {
 		return n, err
 	}
-	if rest := f.pacer.rest(worked); rest > 0 {
+	rest := f.pacer.rest(worked)
+	// Whoever writes beside this goroutine meanwhile has not worked yet.
+	if f.clock.since.CompareAndSwap(since, now+int64(rest)) && rest > 0 {
 		f.pacer.sleep(rest)
 	}
-	f.since = f.pacer.now()
 	return n, err
 }

@@ -105,16 +105,18 @@ func (s *Store) openStaged(name string, verify func(*Handle) error) (*Handle, er
 }
 
 // ImmutableFile tells whether Pebble never changes a file of that name once it
-// is part of a database: tables are, manifests and options are not.
+// is part of a database: tables and blob files are, manifests and options are
+// not.
 func ImmutableFile(name string) bool {
-	return path.Ext(name) == ".sst" && !strings.ContainsAny(name, `/\`)
+	ext := path.Ext(name)
+	return (ext == suffixTable || ext == suffixBlob) && !strings.ContainsAny(name, `/\`)
 }
 
 // LinkLive makes a hard link at path `to` to the live database's file of that
 // name, which must be an immutable one.
 func (s *Store) LinkLive(name, to string) error {
 	if !ImmutableFile(name) {
-		return fmt.Errorf("%q is no table of a database", name)
+		return fmt.Errorf("%q is no table or blob file of a database", name)
 	}
 	h, err := s.Acquire()
 	if err != nil {

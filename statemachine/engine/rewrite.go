@@ -19,6 +19,8 @@ func (s *Store) Rewrite(ctx context.Context) error {
 		return err
 	}
 	defer h.Release()
+	s.rewriting.Add(1)
+	defer s.rewriting.Add(-1)
 	tables := keys.All()
 	lower, _ := keys.Bounds(tables[0])
 	_, upper := keys.Bounds(tables[len(tables)-1])
@@ -46,7 +48,7 @@ func awaitRemoval(ctx context.Context, db *pebble.DB) error {
 	defer limit.Stop()
 	ticker := time.NewTicker(removalInterval)
 	defer ticker.Stop()
-	for db.Metrics().Table.Local.ObsoleteSize > 0 {
+	for m := db.Metrics(); m.Table.Local.ObsoleteSize > 0 || m.BlobFiles.Local.ObsoleteSize > 0; m = db.Metrics() {
 		select {
 		case <-ticker.C:
 		case <-limit.C:

@@ -23,6 +23,8 @@ type Store struct {
 
 	current atomic.Pointer[Handle]
 	closed  atomic.Bool
+	// rewriting counts the calls of Rewrite under way.
+	rewriting atomic.Int32
 
 	failOnce sync.Once
 	fatal    atomic.Pointer[error]

@@ -140,6 +140,9 @@ func (c *cursor) value() (found bool, err error) {
 	if !c.bare {
 		return decodeValue(c.it, &c.kv)
 	}
+	if valueLen(c.it) != tombstoneLen {
+		return true, nil
+	}
 	data, err := c.it.ValueAndErr()
 	return err == nil && !isTombstone(data), wrapRead(err)
 }

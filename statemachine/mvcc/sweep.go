@@ -215,9 +215,9 @@ func (s *sweepStep) newest(c change) error {
 	return nil
 }
 
-// valueLen is the length of the value at which it stands. Pebble keeps values
-// of old versions elsewhere and their lengths with the keys, so that it need not
-// be read.
+// valueLen is the length of the value at which it stands. Pebble keeps most
+// values apart from their keys, and their lengths with the keys, so that they
+// need not be read.
 func valueLen(it *pebble.Iterator) int {
 	value := it.LazyValue()
 	return value.Len()
