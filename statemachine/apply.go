@@ -190,6 +190,9 @@ func (a *application) answer(e *raftpb.Entry, env *envelope.Envelope, results []
 // finish writes what every batch holds beside its effects (invariant 3 of the
 // design).
 func (a *application) finish() error {
+	if err := a.m.writer.Complete(); err != nil {
+		return err
+	}
 	a.next.revision, a.next.compacted = a.m.writer.Revision(), a.m.writer.Compacted()
 	a.next.written += a.m.writer.Written()
 	for _, id := range a.touched {

@@ -61,9 +61,10 @@ func AppendPrefix(dst, userKey []byte) []byte {
 	return append(dst, sentinel)
 }
 
-// VersionLen returns the length of what AppendVersion appends.
-func VersionLen(userKey []byte, rev Revision) int {
-	n := 1 + len(userKey) + 1 + suffixMain
+// VersionLen returns the length of what AppendVersion appends for a user key of
+// keyLen bytes.
+func VersionLen(keyLen int, rev Revision) int {
+	n := 1 + keyLen + 1 + suffixMain
 	if rev.Sub != 0 {
 		n += suffixMainSub - suffixMain
 	}

@@ -91,8 +91,8 @@ func TestOrder(t *testing.T) {
 		if got := cockroachkvs.Compare(a, b); got != want {
 			t.Fatalf("Compare(%q@%v, %q@%v) = %d, want %d", ka, ra, kb, rb, got, want)
 		}
-		if len(a) != keys.VersionLen(ka, ra) {
-			t.Fatalf("VersionLen(%q, %v) = %d, want %d", ka, ra, keys.VersionLen(ka, ra), len(a))
+		if len(a) != keys.VersionLen(len(ka), ra) {
+			t.Fatalf("VersionLen(%q, %v) = %d, want %d", ka, ra, keys.VersionLen(len(ka), ra), len(a))
 		}
 		if err := keys.Check(a); err != nil {
 			t.Fatal(err)

@@ -10,7 +10,7 @@ func WriteVersion(batch Batch, kv *KeyValue, tombstone bool) (int64, error) {
 	if !tombstone {
 		n = kv.encodedLen()
 	}
-	err := batch.SetInPlace(keys.VersionLen(kv.Key, kv.Revision), n, func(k, v []byte) {
+	err := batch.SetInPlace(keys.VersionLen(len(kv.Key), kv.Revision), n, func(k, v []byte) {
 		keys.AppendVersion(k[:0], kv.Key, kv.Revision)
 		if tombstone {
 			v[0] = tagTombstone

@@ -280,5 +280,9 @@ func (s *sweepStep) remove(c change) error {
 // WrittenBytes is what one version takes: its own record and the one in the
 // revisions table, before compression.
 func WrittenBytes(key []byte, rev keys.Revision, valueLen int) int64 {
-	return int64(keys.VersionLen(key, rev) + valueLen + keys.RevisionLen + len(key))
+	return writtenBytes(len(key), rev, valueLen)
+}
+
+func writtenBytes(keyLen int, rev keys.Revision, valueLen int) int64 {
+	return int64(keys.VersionLen(keyLen, rev) + valueLen + keys.RevisionLen + keyLen)
 }

@@ -45,12 +45,21 @@ type Writer struct {
 	changes                   uint32
 	// written is the size of the records of the batch, see WrittenBytes.
 	written int64
+	// recorded lists the changes whose records in the revisions table the batch
+	// does not have yet.
+	recorded []recorded
 
 	overlay overlay
 	heads   heads            // of the database headsOf, and what the batch wrote
 	headsOf pebble.Reader    // another one makes heads start anew
 	it      *pebble.Iterator // of the database; nil until something is read
 	cursor  cursor
+}
+
+// recorded is a change of a key. The key is that of the overlay.
+type recorded struct {
+	revision keys.Revision
+	key      string
 }
 
 // Start begins a batch on top of db, which is at the revisions given.
@@ -68,11 +77,34 @@ func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, leases 
 // Written is the size of the records that the batch adds to the key space.
 func (w *Writer) Written() int64 { return w.written }
 
-// Finish ends the batch and lets go of the database and of what was written;
-// the caller commits the batch. It is called after an error too.
+// Complete adds what the batch still lacks of the changes made: their records in
+// the revisions table. One behind the other, and in order, each of them finds its
+// place in Pebble's memtable next to the one before, without a search.
+func (w *Writer) Complete() error {
+	for _, c := range w.recorded {
+		err := w.batch.SetInPlace(keys.RevisionLen, len(c.key), func(k, v []byte) {
+			keys.AppendRevision(k[:0], c.revision)
+			copy(v, c.key)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	w.forget()
+	return nil
+}
+
+func (w *Writer) forget() {
+	clear(w.recorded)
+	w.recorded = w.recorded[:0]
+}
+
+// Finish ends the batch, which is complete or of no use, and lets go of the
+// database and of what was written; the caller commits the batch.
 func (w *Writer) Finish() error {
 	it := w.it
 	w.overlay.reset()
+	w.forget()
 	w.db, w.batch, w.recorder, w.leases, w.it = nil, nil, nil, nil, nil
 	w.cursor.it = nil
 	if it == nil {
@@ -129,7 +161,7 @@ func (w *Writer) Put(key, value []byte, lease int64) error {
 	if prev.version > 0 {
 		kv.CreateRevision = prev.createRevision
 	}
-	err = w.batch.SetInPlace(keys.VersionLen(key, kv.Revision), kv.encodedLen(), func(k, v []byte) {
+	err = w.batch.SetInPlace(keys.VersionLen(len(key), kv.Revision), kv.encodedLen(), func(k, v []byte) {
 		keys.AppendVersion(k[:0], key, kv.Revision)
 		kv.encode(v)
 	})
@@ -140,10 +172,8 @@ func (w *Writer) Put(key, value []byte, lease int64) error {
 		version: kv.Version, lease: lease, value: value})
 	w.heads.put(n.key, head{createRevision: kv.CreateRevision, version: kv.Version, lease: lease})
 	w.recorder.RecordPut(&kv)
-	if err := w.move(key, prev.lease, lease); err != nil {
-		return err
-	}
-	return w.changed(key, kv.Revision, kv.encodedLen())
+	w.changed(n.key, kv.Revision, kv.encodedLen())
+	return w.move(key, prev.lease, lease)
 }
 
 // move is told of every write.
@@ -158,7 +188,7 @@ func (w *Writer) move(key []byte, from, to int64) error {
 // open transaction.
 func (w *Writer) Delete(key []byte, lease int64) error {
 	rev := w.nextRevision()
-	err := w.batch.SetInPlace(keys.VersionLen(key, rev), 1, func(k, v []byte) {
+	err := w.batch.SetInPlace(keys.VersionLen(len(key), rev), 1, func(k, v []byte) {
 		keys.AppendVersion(k[:0], key, rev)
 		v[0] = tagTombstone
 	})
@@ -168,25 +198,19 @@ func (w *Writer) Delete(key []byte, lease int64) error {
 	n := w.overlay.add(w.overlay.get(key), key, version{revision: rev, tombstone: true})
 	w.heads.put(n.key, head{})
 	w.recorder.RecordDelete(key, rev)
-	if err := w.move(key, lease, 0); err != nil {
-		return err
-	}
-	return w.changed(key, rev, 1)
+	w.changed(n.key, rev, tombstoneLen)
+	return w.move(key, lease, 0)
 }
 
 func (w *Writer) nextRevision() keys.Revision {
 	return keys.Revision{Main: w.revision + 1, Sub: w.changes}
 }
 
-// changed completes a change, whose version has a value of valueLen bytes, by
-// its record in the revisions table.
-func (w *Writer) changed(key []byte, rev keys.Revision, valueLen int) error {
+// changed counts a change, whose version has a value of valueLen bytes.
+func (w *Writer) changed(key string, rev keys.Revision, valueLen int) {
 	w.changes++
-	w.written += WrittenBytes(key, rev, valueLen)
-	return w.batch.SetInPlace(keys.RevisionLen, len(key), func(k, v []byte) {
-		keys.AppendRevision(k[:0], rev)
-		copy(v, key)
-	})
+	w.written += writtenBytes(len(key), rev, valueLen)
+	w.recorded = append(w.recorded, recorded{revision: rev, key: key})
 }
 
 // head returns the head of key, whose node is n.
