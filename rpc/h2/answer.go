@@ -67,10 +67,11 @@ func (a *answers) trailer(b []byte, st *status.Status, md metadata.MD) []byte {
 	return appendMetadata(b, md)
 }
 
-// refusal is what an HTTP request that is no gRPC gets (:status literal, its
-// name in the static table).
-func refusal(b []byte, httpStatus string) []byte {
-	return appendString(append(b, 0x08), httpStatus)
+// plain adds the fields of an answer in HTTP alone (:status literal, its name in
+// the static table).
+func (a *answers) plain(b []byte, httpStatus string) []byte {
+	b = appendString(append(b, 0x08), httpStatus)
+	return appendField(b, "content-type", "text/plain; charset=utf-8")
 }
 
 // common adds a field that most answers have: by its index if it is in the

@@ -224,6 +224,7 @@ const farewellTime = time.Second
 // linger reads what is still coming: closing a socket with unread bytes would
 // take the last words back.
 func (c *conn) linger() {
+	closeWrite(c.net)
 	if c.net.SetReadDeadline(time.Now().Add(farewellTime)) == nil {
 		var sink [1024]byte
 		for {
@@ -233,6 +234,22 @@ func (c *conn) linger() {
 		}
 	}
 	_ = c.net.Close()
+}
+
+// closeWrite tells the client that nothing follows, where the connection or one
+// that it wraps can.
+func closeWrite(to net.Conn) {
+	for to != nil {
+		if half, ok := to.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite() // else it hears so a little later
+			return
+		}
+		wrapper, ok := to.(interface{ NetConn() net.Conn })
+		if !ok {
+			return
+		}
+		to = wrapper.NetConn()
+	}
 }
 
 // abort ends the connection from outside.

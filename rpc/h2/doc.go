@@ -9,8 +9,8 @@
 // already, and what handlers answer at the same time leaves in one write.
 //
 // What it does not do: it knows no service and makes no connection; it does not
-// push, prioritize, trace, or talk HTTP to what is not gRPC. Compression is
-// whatever is registered with google.golang.org/grpc/encoding.
+// push, prioritize or trace; HTTP that is not gRPC gets 405 or 415. Compression
+// is whatever is registered with google.golang.org/grpc/encoding.
 //
 // # Invariants
 //
@@ -26,7 +26,8 @@
 //
 // # Queues
 //
-//	out       outBytesMax of a connection      full: handlers wait; control frames beyond outBytesLimit end it
+//	out       outBytesMax of a connection      full: messages wait; beyond outBytesLimit ends of requests do,
+//	                                           and as much said by the reader alone ends the connection
 //	messages  windowBytes of a stream          full: the client's window stays shut
 //	handlers  Config.ConcurrentStreamsMax of a connection, reset ones included   full: REFUSED_STREAM
 //	idle      workersIdleMax goroutines        full: the goroutine ends
@@ -35,7 +36,8 @@
 //
 // One goroutine reads each connection. Whoever queues the first bytes writes
 // them, and all that is queued meanwhile; it lets others run first while
-// requests are in flight, so that their answers share the write. conn.mu guards
+// requests are in flight, so that their answers share the write, and after
+// writeTurnsMax writes a goroutine goes on in its place. conn.mu guards
 // streams, windows and what is to be written, and is not held while anything
 // could wait. A stream's context has a lock of its own, taken last.
 //
@@ -43,5 +45,6 @@
 //
 // What a client does wrong ends its stream or its connection with the code that
 // RFC 9113 names, and nobody else's. A failed write ends the connection and the
-// contexts of its streams. A panic of a handler ends the process.
+// contexts of its streams. A panic of a handler ends the process. A handshake has
+// greetTime, a client that is told to leave drainTime and then farewellTime.
 package h2

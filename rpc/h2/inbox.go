@@ -25,6 +25,9 @@ type message struct {
 type inbox struct {
 	buffers  *bufferPool
 	bytesMax int
+	discards bool  // what comes is no message
+	declared int64 // by content-length; negative: nothing
+	bytes    int64 // that came
 	prefix   [prefixBytes]byte
 	have     int // bytes of prefix
 	partial  message
@@ -36,6 +39,10 @@ type inbox struct {
 
 // feed takes in bytes as they come.
 func (in *inbox) feed(p []byte) {
+	in.bytes += int64(len(p))
+	if in.discards {
+		return
+	}
 	for len(p) > 0 && in.fault == nil {
 		if in.have < prefixBytes {
 			n := copy(in.prefix[in.have:], p)
@@ -72,6 +79,11 @@ func (in *inbox) start() {
 		in.partial = message{compressed: in.prefix[0] == 1, body: in.buffers.get()}
 		*in.partial.body = slices.Grow((*in.partial.body)[:0], min(int(size), trustBytes))
 	}
+}
+
+// miscounted tells whether content-length was wrong; ends: this was all.
+func (in *inbox) miscounted(ends bool) bool {
+	return in.declared >= 0 && (in.bytes > in.declared || ends && in.bytes < in.declared)
 }
 
 // ready tells whether take has an answer.

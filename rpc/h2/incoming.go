@@ -111,8 +111,7 @@ func (c *conn) trailers(s *stream, ends bool) error {
 	case !ends || h.method != "" || h.scheme != "" || h.path != "" || h.authority != "" || h.malformed:
 		return streamError{s.id, http2.ErrCodeProtocol}
 	}
-	c.receive(s, nil, true)
-	return nil
+	return c.receive(s, nil, true)
 }
 
 // begin starts a request.
@@ -123,15 +122,11 @@ func (c *conn) begin(id uint32, ends, room bool) error {
 		return streamError{id, http2.ErrCodeProtocol}
 	case !room:
 		return streamError{id, http2.ErrCodeRefusedStream}
-	case h.method != "POST":
-		c.refuse(id, "405", ends)
-		return nil
-	case !h.grpc():
-		c.refuse(id, "415", ends)
-		return nil
+	case ends && h.length > 0:
+		return streamError{id, http2.ErrCodeProtocol}
 	}
 	s := &stream{conn: c, id: id, receiveWindow: int64(c.server.cfg.StreamWindowBytes)}
-	s.in = inbox{buffers: &c.server.buffers, bytesMax: c.server.cfg.MessageBytesMax, ended: ends}
+	s.in = inbox{buffers: &c.server.buffers, bytesMax: c.server.cfg.MessageBytesMax, declared: h.length, ended: ends}
 	fault := s.describe(c.heads, c.server)
 	c.mu.Lock()
 	s.sendWindow = c.mu.streamWindow
@@ -156,6 +151,10 @@ func (c *conn) begin(id uint32, ends, room bool) error {
 func (s *stream) describe(r *headReader, server *Server) *status.Status {
 	h := &r.head
 	s.call.Context = r.base
+	if s.method = h.refusal(); s.method != nil {
+		s.in.discards = true
+		return nil
+	}
 	if h.bytes > headerBytesMax {
 		return status.Newf(codes.ResourceExhausted, "headers of %d bytes are more than %d", h.bytes, headerBytesMax)
 	}
@@ -203,19 +202,6 @@ func unknownMethod(path string, server *Server) *status.Status {
 	return status.Newf(codes.Unimplemented, "unknown method %v for service %v", name, service)
 }
 
-// refuse answers what is no gRPC.
-func (c *conn) refuse(id uint32, httpStatus string, ended bool) {
-	c.control(func(b []byte) []byte {
-		block := refusal(c.mu.answers.begin(nil), httpStatus)
-		b = appendFrameHeader(b, len(block), http2.FrameHeaders, http2.FlagHeadersEndHeaders|http2.FlagHeadersEndStream, id)
-		b = append(b, block...)
-		if !ended {
-			b = appendReset(b, id, http2.ErrCodeNo)
-		}
-		return b
-	})
-}
-
 // data takes in a part of a message.
 func (c *conn) data(f frame) error {
 	payload, err := unpad(f)
@@ -229,8 +215,7 @@ func (c *conn) data(f frame) error {
 	if err != nil {
 		return err
 	}
-	c.receive(s, payload, f.flags.Has(http2.FlagDataEndStream))
-	return nil
+	return c.receive(s, payload, f.flags.Has(http2.FlagDataEndStream))
 }
 
 // account heeds the windows, which padding counts for, too, and returns the
@@ -268,9 +253,13 @@ func (c *conn) account(f frame) (*stream, error) {
 
 // receive gives a stream a part of what the client sends, and starts a unary
 // handler when its request is whole.
-func (c *conn) receive(s *stream, payload []byte, ends bool) {
+func (c *conn) receive(s *stream, payload []byte, ends bool) error {
 	c.mu.Lock()
 	s.in.feed(payload)
+	if s.in.miscounted(ends) {
+		c.mu.Unlock()
+		return streamError{s.id, http2.ErrCodeProtocol}
+	}
 	s.in.ended = s.in.ended || ends
 	s.acknowledge()
 	start := !s.started && (s.in.ready() || s.in.ended)
@@ -283,4 +272,5 @@ func (c *conn) receive(s *stream, payload []byte, ends bool) {
 	if start {
 		c.server.workers.do(s)
 	}
+	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,12 +24,13 @@ type head struct {
 	contentType, userAgent, encoding, age string // age: grpc-timeout
 	fields                                []hpack.HeaderField
 	bytes                                 int
-	regular                               bool // a field that is no pseudo header was seen
+	length                                int64 // content-length; negative: none
+	regular                               bool  // a field that is no pseudo header was seen
 	malformed                             bool
 }
 
 func (h *head) reset() {
-	*h = head{fields: h.fields[:0]}
+	*h = head{fields: h.fields[:0], length: -1}
 }
 
 // field takes one field in.
@@ -52,7 +54,11 @@ func (h *head) field(f hpack.HeaderField) {
 		h.malformed = h.malformed || f.Value != "trailers"
 	case "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade":
 		h.malformed = true // belongs to HTTP/1 (RFC 9113, section 8.2.2)
-	case "content-length", "grpc-message-type":
+	case "content-length":
+		n, err := strconv.ParseUint(f.Value, 10, 63)
+		h.malformed = h.malformed || err != nil
+		h.length = int64(n)
+	case "grpc-message-type":
 	default:
 		h.malformed = h.malformed || strings.ContainsFunc(f.Name, func(r rune) bool { return r >= 'A' && r <= 'Z' })
 		if h.bytes <= headerBytesMax {

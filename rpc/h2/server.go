@@ -113,12 +113,13 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// method is what a path leads to; one of unary and stream is set.
+// method is what a path leads to; one of unary, stream and refuse is set.
 type method struct {
 	path   string
 	impl   any
 	unary  *grpc.MethodDesc
 	stream *grpc.StreamDesc
+	refuse *refusal
 }
 
 // RegisterService implements grpc.ServiceRegistrar. It panics if impl lacks a

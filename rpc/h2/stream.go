@@ -40,10 +40,13 @@ func withStream(ctx context.Context, s *stream) context.Context {
 
 // serve runs the handler.
 func (s *stream) serve() {
-	if s.method.unary != nil {
+	switch {
+	case s.method.unary != nil:
 		s.serveUnary()
-	} else {
+	case s.method.stream != nil:
 		s.serveStream()
+	default:
+		s.serveRefusal()
 	}
 }
 
@@ -116,9 +119,13 @@ func (s *stream) finish(st *status.Status, unheard bool) {
 	s.end(context.Canceled)
 }
 
-// queueEnd adds the trailers. The caller holds conn.mu.
+// queueEnd adds the trailers, if there are to be any. The caller holds conn.mu.
 func (s *stream) queueEnd(st *status.Status) {
 	c := s.conn
+	if s.method != nil && s.method.refuse != nil {
+		c.mu.out = appendFrameHeader(c.mu.out, 0, http2.FrameData, http2.FlagDataEndStream, s.id)
+		return
+	}
 	if len(s.header) > 0 {
 		s.queueHeader() // in one block with the trailers they would count as such
 	}
@@ -185,7 +192,22 @@ func (s *stream) send(m any) error {
 		return s.goneError()
 	}
 	s.queueHeader()
-	for rest := *buf; len(rest) > 0; {
+	if err := s.queueData(*buf); err != nil {
+		return err
+	}
+	if s.method.unary != nil {
+		c.mu.Unlock() // the trailers go with it
+		return nil
+	}
+	c.unlockAndFlush()
+	return nil
+}
+
+// queueData adds a body as there is room for it. conn.mu is held before, and after
+// if there is no error.
+func (s *stream) queueData(rest []byte) error {
+	c := s.conn
+	for len(rest) > 0 {
 		n := s.room(len(rest))
 		if n == 0 {
 			if err := s.awaitRoom(); err != nil {
@@ -200,11 +222,6 @@ func (s *stream) send(m any) error {
 		c.mu.sendWindow -= int64(n)
 		c.mu.answered = true
 	}
-	if s.method.unary != nil {
-		c.mu.Unlock() // the trailers go with it
-		return nil
-	}
-	c.unlockAndFlush()
 	return nil
 }
 
