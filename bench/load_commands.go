@@ -55,9 +55,9 @@ func mixedCommand() *cobra.Command {
 		})
 }
 
-// apiFlag is for what the native API can do, too.
+// apiFlag is for what other APIs can do, too.
 func apiFlag(flags *pflag.FlagSet, o *loadOptions) {
-	flags.StringVar(&o.api, "api", "etcd", "etcd, or native: sessions that pipeline frames, one for each connection, 4 by default")
+	flags.StringVar(&o.api, "api", "etcd", "etcd; lean: the same by a client that costs the generator less; or native: sessions that pipeline frames, one for each connection, 4 by default")
 }
 
 func readFlags(flags *pflag.FlagSet, o *loadOptions) {

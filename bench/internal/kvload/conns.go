@@ -53,13 +53,15 @@ func (c *Conns) Close() error {
 	return errors.Join(faults...)
 }
 
-// of returns the connections that one of several clients uses in turn. With at
+// of returns the connections that one of several clients uses in turn.
+func (c *Conns) of(client, clients int) []*grpc.ClientConn { return inTurn(c.list, client, clients) }
+
+// inTurn returns those of list that one of several clients uses in turn. With at
 // least as many clients as connections that is a single one; a lone client on
 // several connections goes round all of them.
-func (c *Conns) of(client, clients int) []*grpc.ClientConn {
-	var mine []*grpc.ClientConn
-	for i := client % len(c.list); i < len(c.list); i += clients {
-		mine = append(mine, c.list[i])
+func inTurn[C any](list []C, client, clients int) (mine []C) {
+	for i := client % len(list); i < len(list); i += clients {
+		mine = append(mine, list[i])
 	}
 	return mine
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"raftkv/bench/internal/unary"
 	raftclient "raftkv/client"
 )
 
@@ -17,16 +18,19 @@ const (
 	// APINative uses sessions of the Go client, one for each connection, whose
 	// callers share frames. Keys are still loaded through the etcd API.
 	APINative API = "native"
+	// APILean is etcd's API through a client that costs the generator little
+	// (package unary); every key is still loaded through gRPC's own.
+	APILean API = "lean"
 )
 
 func (a API) validate(s Spec) error {
 	switch {
-	case a == APIEtcd:
-		return nil
-	case a != APINative:
-		return fmt.Errorf("api must be etcd or %s, not %q", APINative, a)
-	case s.Operation != OpPutGet || s.PageKeys > 0:
+	case a != APIEtcd && a != APINative && a != APILean:
+		return fmt.Errorf("api must be etcd, %s or %s, not %q", APILean, APINative, a)
+	case a == APINative && (s.Operation != OpPutGet || s.PageKeys > 0):
 		return errors.New("the native api is for puts and gets alone")
+	case a == APILean && s.Operation != OpPutGet && s.Operation != OpTxn:
+		return errors.New("the lean api is for puts, gets, pages and transactions alone")
 	}
 	return nil
 }
@@ -37,24 +41,35 @@ type native struct {
 	sessions []*raftclient.Session
 }
 
-// Open makes the sessions of a native workload, count of them, each with one of
-// the endpoints in turn. Close ends them. Both do nothing for another workload.
+// Open makes what another API than etcd's needs, count of them, each with one of
+// the endpoints in turn: sessions of a native workload, connections of a lean
+// one. Close ends them.
 func (w *Workload) Open(endpoints []string, count int) error {
-	if w.spec.API != APINative {
-		return nil
-	}
 	for i := range count {
-		c, err := raftclient.New(raftclient.Config{Endpoints: endpoints[i%len(endpoints):][:1]})
-		if err != nil {
-			return errors.Join(err, w.Close())
+		endpoint := endpoints[i%len(endpoints)]
+		switch w.spec.API {
+		case APILean:
+			w.lean = append(w.lean, unary.New(endpoint))
+		case APINative:
+			if err := w.native.add(endpoint); err != nil {
+				return errors.Join(err, w.Close())
+			}
 		}
-		w.native.clients = append(w.native.clients, c)
-		s, err := c.NewSession(raftclient.SessionConfig{})
-		if err != nil {
-			return errors.Join(err, w.Close())
-		}
-		w.native.sessions = append(w.native.sessions, s)
 	}
+	return nil
+}
+
+func (n *native) add(endpoint string) error {
+	c, err := raftclient.New(raftclient.Config{Endpoints: []string{endpoint}})
+	if err != nil {
+		return err
+	}
+	n.clients = append(n.clients, c)
+	s, err := c.NewSession(raftclient.SessionConfig{})
+	if err != nil {
+		return err
+	}
+	n.sessions = append(n.sessions, s)
 	return nil
 }
 
@@ -67,7 +82,10 @@ func (w *Workload) Close() error {
 	for _, c := range w.native.clients {
 		faults = append(faults, c.Close())
 	}
-	w.native = native{}
+	for _, c := range w.lean {
+		faults = append(faults, c.Close())
+	}
+	w.native, w.lean = native{}, nil
 	return errors.Join(faults...)
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"raftkv/bench/internal/load"
+	"raftkv/bench/internal/unary"
 	raftclient "raftkv/client"
 )
 
@@ -86,6 +87,7 @@ type Workload struct {
 	// putKind and getKind are indices into kinds.
 	putKind, getKind int
 	native           native
+	lean             []*unary.Conn
 }
 
 // New returns a workload for a valid spec and a number of clients.
@@ -140,6 +142,12 @@ func (w *Workload) NewClient(id int) load.Op {
 	c.conns = w.conns.of(id, w.clients)
 	for _, conn := range c.conns {
 		c.members = append(c.members, etcdserverpb.NewKVClient(conn))
+	}
+	if w.spec.API == APILean {
+		c.members = nil
+		for _, conn := range inTurn(w.lean, id, w.clients) {
+			c.members = append(c.members, etcdserverpb.NewKVClient(conn))
+		}
 	}
 	if w.spec.API == APINative {
 		c.session = w.native.sessions[id%len(w.native.sessions)]
