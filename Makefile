@@ -8,8 +8,8 @@ OPS ?= 4000
 DURATION ?= 10m
 SEED ?= 0
 POINTS ?= 50
-# Modules of their own, because they link a real etcd.
-NESTED := bench/etcd test/etcd test/oracle test/conformance
+# Modules of their own, because they link a real etcd, or what only tests of protocols need.
+NESTED := bench/etcd test/etcd test/oracle test/conformance test/http2
 
 .PHONY: help build test check fmt vet staticcheck race sim fault fault-points oracle conformance fuzz bench-compare cover proto clean
 
