@@ -55,7 +55,7 @@ const (
 
 // AppendPrefix appends the key of the keys table without a revision. It sorts
 // before every version of the user key, so it serves for seeks and bounds.
-func AppendPrefix(dst, userKey []byte) []byte {
+func AppendPrefix[K []byte | string](dst []byte, userKey K) []byte {
 	dst = append(dst, byte(Keys))
 	dst = append(dst, userKey...)
 	return append(dst, sentinel)
@@ -73,7 +73,7 @@ func VersionLen(keyLen int, rev Revision) int {
 
 // AppendVersion appends the key of one version of a user key. Main must be at
 // least 1.
-func AppendVersion(dst, userKey []byte, rev Revision) []byte {
+func AppendVersion[K []byte | string](dst []byte, userKey K, rev Revision) []byte {
 	dst = AppendPrefix(dst, userKey)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(rev.Main))
 	if rev.Sub == 0 {

@@ -26,6 +26,7 @@ func (v *version) keyValue(key []byte) KeyValue {
 type node struct {
 	key    string
 	newest version
+	head   *head // of newest
 }
 
 // at returns the newest version of the node at or below main revision.

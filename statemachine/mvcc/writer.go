@@ -77,10 +77,18 @@ func (w *Writer) Start(db pebble.Reader, batch Batch, recorder Recorder, leases 
 // Written is the size of the records that the batch adds to the key space.
 func (w *Writer) Written() int64 { return w.written }
 
-// Complete adds what the batch still lacks of the changes made: their records in
-// the revisions table. One behind the other, and in order, each of them finds its
-// place in Pebble's memtable next to the one before, without a search.
+// Complete adds the records of all changes to the batch: in the order of their
+// keys, so that Pebble's memtable is searched where it was searched for the one
+// before.
 func (w *Writer) Complete() error {
+	w.overlay.sort()
+	for _, n := range w.overlay.sorted {
+		for v := &n.newest; v != nil; v = v.older {
+			if err := w.version(n.key, v); err != nil {
+				return err
+			}
+		}
+	}
 	for _, c := range w.recorded {
 		err := w.batch.SetInPlace(keys.RevisionLen, len(c.key), func(k, v []byte) {
 			keys.AppendRevision(k[:0], c.revision)
@@ -92,6 +100,23 @@ func (w *Writer) Complete() error {
 	}
 	w.forget()
 	return nil
+}
+
+// version adds the record of a version.
+func (w *Writer) version(key string, v *version) error {
+	kv := v.keyValue(nil)
+	size := tombstoneLen
+	if !v.tombstone {
+		size = kv.encodedLen()
+	}
+	return w.batch.SetInPlace(keys.VersionLen(len(key), v.revision), size, func(k, data []byte) {
+		keys.AppendVersion(k[:0], key, v.revision)
+		if v.tombstone {
+			data[0] = tagTombstone
+		} else {
+			kv.encode(data)
+		}
+	})
 }
 
 func (w *Writer) forget() {
@@ -161,19 +186,13 @@ func (w *Writer) Put(key, value []byte, lease int64) error {
 	if prev.version > 0 {
 		kv.CreateRevision = prev.createRevision
 	}
-	err = w.batch.SetInPlace(keys.VersionLen(len(key), kv.Revision), kv.encodedLen(), func(k, v []byte) {
-		keys.AppendVersion(k[:0], key, kv.Revision)
-		kv.encode(v)
-	})
-	if err != nil {
-		return err
-	}
 	n = w.overlay.add(n, key, version{revision: kv.Revision, createRevision: kv.CreateRevision,
 		version: kv.Version, lease: lease, value: value})
-	w.heads.put(n.key, head{createRevision: kv.CreateRevision, version: kv.Version, lease: lease})
+	from := prev.lease
+	w.remember(n, prev, head{createRevision: kv.CreateRevision, version: kv.Version, lease: lease})
 	w.recorder.RecordPut(&kv)
 	w.changed(n.key, kv.Revision, kv.encodedLen())
-	return w.move(key, prev.lease, lease)
+	return w.move(key, from, lease)
 }
 
 // move is told of every write.
@@ -188,15 +207,13 @@ func (w *Writer) move(key []byte, from, to int64) error {
 // open transaction.
 func (w *Writer) Delete(key []byte, lease int64) error {
 	rev := w.nextRevision()
-	err := w.batch.SetInPlace(keys.VersionLen(len(key), rev), 1, func(k, v []byte) {
-		keys.AppendVersion(k[:0], key, rev)
-		v[0] = tagTombstone
-	})
-	if err != nil {
-		return err
+	n := w.overlay.get(key)
+	prev := w.known(n, key)
+	if prev == nil {
+		prev = &head{}
 	}
-	n := w.overlay.add(w.overlay.get(key), key, version{revision: rev, tombstone: true})
-	w.heads.put(n.key, head{})
+	n = w.overlay.add(n, key, version{revision: rev, tombstone: true})
+	w.remember(n, prev, head{})
 	w.recorder.RecordDelete(key, rev)
 	w.changed(n.key, rev, tombstoneLen)
 	return w.move(key, lease, 0)
@@ -214,18 +231,32 @@ func (w *Writer) changed(key string, rev keys.Revision, valueLen int) {
 }
 
 // head returns the head of key, whose node is n.
-func (w *Writer) head(n *node, key []byte) (head, error) {
-	if n != nil {
-		return head{createRevision: n.newest.createRevision, version: n.newest.version, lease: n.newest.lease}, nil
-	}
-	if known, ok := w.heads.get(key); ok {
+func (w *Writer) head(n *node, key []byte) (*head, error) {
+	if known := w.known(n, key); known != nil {
 		return known, nil
 	}
 	kv, exists, err := w.stored(key, w.base)
 	if err != nil || !exists {
-		return head{}, err
+		return &head{}, err
 	}
-	return head{createRevision: kv.CreateRevision, version: kv.Version, lease: kv.Lease}, nil
+	return &head{createRevision: kv.CreateRevision, version: kv.Version, lease: kv.Lease}, nil
+}
+
+// known returns the head of key, whose node is n, if it is in memory.
+func (w *Writer) known(n *node, key []byte) *head {
+	if n != nil {
+		return n.head
+	}
+	return w.heads.get(key)
+}
+
+// remember makes newest, whose generation does not count, the head of the key of
+// n, which was h.
+func (w *Writer) remember(n *node, h *head, newest head) {
+	newest.generation = h.generation
+	*h = newest
+	n.head = h
+	w.heads.put(n.key, h)
 }
 
 // stored reads a key from the database.
