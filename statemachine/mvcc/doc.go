@@ -13,7 +13,9 @@
 //
 // A revision is (main, sub): a transaction that changes anything takes the next
 // main revision, its changes count sub up from 0. An empty key space is at
-// revision 1. Nothing is kept in memory but what the open Writer wrote.
+// revision 1. Nothing is kept in memory but what the open Writer wrote, which it
+// adds to its batch at the end, in the order of keys, and a bounded number of
+// heads of keys.
 //
 // # Invariants
 //
