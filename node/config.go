@@ -51,7 +51,7 @@ type Config struct {
 	// proposed and not yet applied.
 	WindowBatches int
 	WindowBytes   int
-	// ReadRoundsMax bounds the ReadIndex rounds in flight.
+	// ReadRoundsMax bounds the ReadIndex rounds of this member in flight.
 	ReadRoundsMax int
 	// InboxMessagesMax and InboxBytesMax bound the messages of peers that wait
 	// for the loop; beyond them messages are dropped.

@@ -158,8 +158,8 @@ func (c *Core) Answer(index, proposer, boot, batch uint64, results []any) {
 	c.proposals.answer(index, proposer, boot, batch, results)
 }
 
-// Read joins the next ReadIndex round. first asks for a call of Output.
-func (c *Core) Read() (round *ReadRound, first bool, err error) { return c.reads.join() }
+// Read joins the next ReadIndex round. wake asks for a call of Output.
+func (c *Core) Read() (round *ReadRound, wake bool, err error) { return c.reads.join() }
 
 // Tick lets one heartbeat interval pass.
 func (c *Core) Tick() {
@@ -209,6 +209,10 @@ func (c *Core) Step(m *raftpb.Message) {
 		c.leaderCommit = max(c.leaderCommit, m.GetCommit())
 	case raftpb.MsgReadIndex:
 		c.awaited(m.GetFrom())
+		if c.rn.BasicStatus().RaftState == raft.StateLeader && len(m.GetEntries()) == 1 {
+			c.reads.joinFor(readRequest{m.GetFrom(), m.GetEntries()[0].GetData()})
+			return
+		}
 	case raftpb.MsgProp:
 		// Peers forward batches by StepForwarded only.
 		return

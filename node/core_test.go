@@ -459,3 +459,111 @@ func TestARestartCountsTheLogBeyondTheState(t *testing.T) {
 		t.Fatal("500 bytes of log beyond the state cause no flush")
 	}
 }
+
+// Many readers make few rounds: beside one in flight another is sent only for as
+// many readers, or when the first may be lost.
+func TestASecondRoundOfReadsWaitsForAsManyReaders(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	core := c.members[c.elect()].core
+	read := func(n int) (round *ReadRound, wakes int) {
+		for range n {
+			var wake bool
+			if round, wake, _ = core.Read(); wake {
+				wakes++
+			}
+		}
+		return round, wakes
+	}
+	rounds := func() (n int) {
+		for _, m := range core.Output().Messages {
+			if m.GetType() == raftpb.MsgHeartbeat && len(m.GetContext()) > 0 {
+				n++
+			}
+			c.members[m.GetTo()].core.Step(m)
+		}
+		return n / 2 // one to each follower
+	}
+	if _, wakes := read(1); wakes != 1 || rounds() != 1 {
+		t.Fatal("the first reader did not start a round")
+	}
+	if _, wakes := read(3); wakes != 1 || rounds() != 1 {
+		t.Fatal("as many readers as are in flight did not start a round")
+	}
+	if _, wakes := read(5); wakes != 0 || rounds() != 0 {
+		t.Fatal("a third round was sent")
+	}
+	c.settle()
+	first, _ := read(3)
+	if rounds() != 1 {
+		t.Fatal("no round was sent when all were confirmed")
+	}
+	if _, wakes := read(2); wakes != 0 || rounds() != 0 {
+		t.Fatal("a round for fewer readers than are in flight was sent")
+	}
+	second, wakes := read(1)
+	if wakes != 1 || rounds() != 1 || second == first {
+		t.Fatal("it was not sent when it had as many")
+	}
+}
+
+// What followers ask for shares the rounds of the leader.
+func TestReadsOfFollowersShareTheLeadersRound(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	var waiting []*ReadRound
+	first := c.members[leader].core
+	round, _, _ := first.Read()
+	waiting = append(waiting, round)
+	for id := uint64(1); id <= 3; id++ {
+		if id == leader {
+			continue
+		}
+		round, _, _ := c.members[id].core.Read()
+		waiting = append(waiting, round)
+		for _, m := range c.members[id].core.Output().Messages {
+			first.Step(m)
+		}
+	}
+	out := first.Output()
+	contexts := map[string]bool{}
+	for _, m := range out.Messages {
+		if m.GetType() == raftpb.MsgHeartbeat && len(m.GetContext()) > 0 {
+			contexts[string(m.GetContext())] = true
+		}
+	}
+	if len(contexts) != 1 {
+		t.Fatalf("three members' reads took %d rounds", len(contexts))
+	}
+	for _, m := range out.Messages {
+		c.members[m.GetTo()].core.Step(m)
+	}
+	c.settle()
+	for i, round := range waiting {
+		select {
+		case <-round.Done():
+		default:
+			t.Errorf("read %d is not confirmed", i)
+		}
+	}
+}
+
+// A follower whose leader loses its leadership before it answers asks the next one.
+func TestReadOfAFollowerOutlivesItsLeader(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	old := c.elect()
+	follower := other(3, old)
+	round, _, _ := c.members[follower].core.Read()
+	for _, m := range c.members[follower].core.Output().Messages {
+		c.members[old].core.Step(m)
+	}
+	c.cut[old] = true
+	c.settle()
+	c.elect()
+	c.tick(8)
+	c.settle()
+	select {
+	case <-round.Done():
+	default:
+		t.Fatal("the read was not asked again")
+	}
+}

@@ -40,9 +40,11 @@
 //
 // # Reads
 //
-// Reads that arrive while a round is being prepared share it. A round gets a
-// fresh context each time it is sent and is sent again when the term changes
-// or half an election timeout passes without an answer.
+// Reads that arrive while a round is being prepared share it, and so do the
+// requests of followers at their leader. Beside a round in flight another is sent
+// for as many readers as that has. A round gets a fresh context each time it is
+// sent and is sent again when the term changes or half an election timeout passes
+// without an answer.
 //
 // # Goroutines and locks
 //

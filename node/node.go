@@ -274,11 +274,11 @@ func explainAbandoned(ctx context.Context, err error) error {
 
 // ReadIndex returns once a read of the local state machine is linearizable.
 func (n *Node) ReadIndex(ctx context.Context) error {
-	round, first, err := n.core.Read()
+	round, wake, err := n.core.Read()
 	if err != nil {
 		return err
 	}
-	if first {
+	if wake {
 		n.inbox.signal()
 	}
 	select {

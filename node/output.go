@@ -99,13 +99,28 @@ func (c *Core) collect() (ended bool) {
 			}
 		}
 		for _, rs := range rd.ReadStates {
-			c.reads.confirmed(rs.RequestCtx, rs.Index)
+			c.answerReads(c.reads.confirmed(rs.RequestCtx, rs.Index), rs.Index)
 		}
 		if len(rd.ReadStates) > 0 {
 			ended = c.reads.release(c.applied) || ended
 		}
 	}
 	return ended
+}
+
+// answerReads tells followers that asked what their reads have to wait for. One
+// that lost its leadership meanwhile tells nothing: they ask its successor.
+func (c *Core) answerReads(requests []readRequest, index uint64) {
+	basic := c.rn.BasicStatus()
+	if basic.RaftState != raft.StateLeader {
+		return
+	}
+	for _, r := range requests {
+		c.send(&raftpb.Message{
+			Type: raftpb.MsgReadIndexResp.Enum(), From: new(c.cfg.ID), To: new(r.from), Term: new(basic.GetTerm()),
+			Index: new(index), Entries: []*raftpb.Entry{{Data: r.context}},
+		})
+	}
 }
 
 // append turns a MsgStorageAppend into a write. One that carries a snapshot is

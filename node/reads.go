@@ -2,6 +2,7 @@ package node
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"sync"
 )
@@ -12,12 +13,27 @@ type ReadRound struct {
 	done chan struct{}
 	err  error
 
+	// Guarded by reads.mu until the round is sent, owned by the loop then.
+	readers int
+	// asked are the rounds of followers that joined this one of their leader.
+	asked []readRequest
+
 	// Owned by the loop.
 	context  uint64
 	index    uint64 // 0 until the leader confirmed one
 	sentTick uint64
 	sentTerm uint64
 }
+
+// readRequest is what a follower asked its leader for.
+type readRequest struct {
+	from    uint64
+	context []byte
+}
+
+// askedMax bounds the requests of followers in a round. A member has few under
+// way; what is beyond that is dropped, and asked again.
+const askedMax = 256
 
 // Done is closed when reads of the round may run on the local state, or when
 // the node stopped; Err tells the two apart.
@@ -28,6 +44,10 @@ func (r *ReadRound) Err() error { return r.err }
 
 // reads collects readers into rounds. Readers join under the lock; everything
 // about rounds in flight belongs to the loop.
+//
+// A round costs every member messages, however many share it. So a second one is
+// sent beside one in flight only for as many readers as that has: a few readers
+// hardly wait for each other, and many make few rounds, each for many.
 type reads struct {
 	id, boot uint64
 	max      int
@@ -35,6 +55,8 @@ type reads struct {
 	mu struct {
 		sync.Mutex
 		joining *ReadRound // takes readers; not sent yet; nil if there are none
+		// enough readers make a round that the loop would send now.
+		enough  int
 		stopped bool
 	}
 
@@ -43,38 +65,70 @@ type reads struct {
 }
 
 func newReads(cfg *Config) *reads {
-	return &reads{id: cfg.ID, boot: cfg.Boot, max: cfg.ReadRoundsMax}
+	r := &reads{id: cfg.ID, boot: cfg.Boot, max: cfg.ReadRoundsMax}
+	r.mu.enough = 1
+	return r
 }
 
 // join returns the round that answers a read which starts now, and whether the
 // loop has to be woken to send it.
-func (r *reads) join() (round *ReadRound, first bool, err error) {
+func (r *reads) join() (round *ReadRound, wake bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.mu.stopped {
 		return nil, false, ErrStopped
 	}
+	round = r.joiningLocked()
+	round.readers++
+	return round, round.readers == r.mu.enough, nil
+}
+
+func (r *reads) joiningLocked() *ReadRound {
 	if r.mu.joining == nil {
 		r.mu.joining = &ReadRound{done: make(chan struct{})}
-		first = true
 	}
-	return r.mu.joining, first, nil
+	return r.mu.joining
+}
+
+// joinFor adds a follower's request to the next round of this leader, by which
+// all requests that wait are confirmed together.
+func (r *reads) joinFor(request readRequest) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if round := r.joiningLocked(); len(round.asked) < askedMax {
+		round.readers++
+		round.asked = append(round.asked, request)
+	}
 }
 
 // start returns the context of a round to send now, or nil.
 func (r *reads) start(tick, term uint64) []byte {
-	if len(r.inflight) >= r.max {
-		return nil
-	}
 	r.mu.Lock()
 	round := r.mu.joining
-	r.mu.joining = nil
-	r.mu.Unlock()
-	if round == nil {
+	r.mu.enough = r.enough(tick)
+	if round == nil || round.readers < r.mu.enough {
+		r.mu.Unlock()
 		return nil
 	}
+	r.mu.joining = nil
+	r.mu.Unlock()
 	r.inflight = append(r.inflight, round)
 	return r.sent(round, tick, term)
+}
+
+// enough is how many readers a round needs that is sent now.
+func (r *reads) enough(tick uint64) int {
+	if len(r.inflight) >= r.max {
+		return math.MaxInt
+	}
+	if len(r.inflight) == 0 {
+		return 1
+	}
+	newest := r.inflight[len(r.inflight)-1]
+	if tick-newest.sentTick > 1 {
+		return 1 // it may be lost
+	}
+	return newest.readers
 }
 
 // sent gives the round a context that was never used before: the leader keeps
@@ -102,18 +156,21 @@ func (r *reads) retry(tick, term uint64, retryTicks uint64) [][]byte {
 	return contexts
 }
 
-// confirmed records the index of a round. Answers to superseded contexts are
-// ignored.
-func (r *reads) confirmed(context []byte, index uint64) {
+// confirmed records the index of a round and returns the requests of followers
+// that are thereby answered. Answers to superseded contexts are ignored.
+func (r *reads) confirmed(context []byte, index uint64) (answered []readRequest) {
 	if len(context) != 24 || binary.BigEndian.Uint64(context) != r.id || binary.BigEndian.Uint64(context[8:]) != r.boot {
-		return
+		return nil
 	}
 	c := binary.BigEndian.Uint64(context[16:])
 	for _, round := range r.inflight {
 		if round.context == c && round.index == 0 {
 			round.index = index
+			answered = append(answered, round.asked...)
+			round.asked = nil
 		}
 	}
+	return answered
 }
 
 // release lets the readers go whose index is applied, and reports whether there
