@@ -163,7 +163,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errBroken }
 
 func TestRowsAreChosenByName(t *testing.T) {
 	rows, err := matchingRows("^put, 100 ")
-	if err != nil || len(rows) != 2 {
+	if err != nil || len(rows) != 3 {
 		t.Errorf("got %v, %v", rows, err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"raftkv/bench/internal/kvload"
 	"raftkv/bench/internal/load"
 	"raftkv/bench/internal/machine"
 	"raftkv/bench/internal/measure"
@@ -103,6 +104,29 @@ func TestVerdicts(t *testing.T) {
 		if len(m.Goals) != 1 || m.Goals[0].Verdict != c.want {
 			t.Errorf("%s: %+v, want verdict %q", name, m.Goals, c.want)
 		}
+	}
+}
+
+// Failures while members are killed are shown and void nothing, but a wrong answer
+// does.
+func TestExpectedFailuresAreShown(t *testing.T) {
+	samples := pairs(0, [2]float64{300, 100})
+	for i := range samples {
+		p := &samples[i].Point
+		p.FailuresExpected, p.Completed = true, 30
+		p.Errors = []load.ErrorCount{{Class: "Unavailable", Count: 10, Example: "gone"}}
+	}
+	rows := oneRow(Goal{Metric: Throughput, Ratio: 1})
+	s := Summarize(rows, samples)[0]
+	if m := metricOf(t, s, FailedPercent); m.MedianA != 25 {
+		t.Errorf("%v %% failed, want 25", m.MedianA)
+	}
+	if m := metricOf(t, s, Throughput); m.Goals[0].Verdict != Met || len(s.Faults) != 2 || !s.Faults[0].Expected {
+		t.Errorf("%q, %+v", m.Goals[0].Verdict, s.Faults)
+	}
+	samples[1].Point.Errors[0].Class = kvload.ClassWrongAnswer
+	if m := metricOf(t, Summarize(rows, samples)[0], Throughput); m.Goals[0].Verdict != Invalid {
+		t.Errorf("a wrong answer was excused: %q", m.Goals[0].Verdict)
 	}
 }
 

@@ -15,6 +15,7 @@ const (
 	EventFailover = "failover"
 	EventRestart  = "restart"
 	EventSpace    = "space"
+	EventChurn    = "churn"
 )
 
 const (
@@ -67,8 +68,11 @@ func eventRows() []Row {
 // runEvent lets the row's event happen to a cluster.
 func (cfg Config) runEvent(ctx context.Context, row Row, servers *cluster.Cluster, dir string) (measure.Point, error) {
 	keys := cfg.EventKeys
-	if row.Loaded {
+	switch {
+	case row.Loaded:
 		keys = cfg.LoadedKeys
+	case row.Event == EventChurn: // as many as its row without kills
+		keys = cfg.Keys
 	}
 	d := drill.Config{
 		Servers:     servers,
@@ -86,6 +90,8 @@ func (cfg Config) runEvent(ctx context.Context, row Row, servers *cluster.Cluste
 		return drill.Restart(ctx, d)
 	case EventSpace:
 		return drill.Space(ctx, d)
+	case EventChurn:
+		return drill.Churn(ctx, d)
 	}
 	return drill.Disturb(ctx, d, drill.Event(row.Event))
 }
@@ -101,6 +107,8 @@ func outcome(row Row, p measure.Point) string {
 		return fmt.Sprintf("%d times, median %s, worst %s", len(p.Outage.Seconds), q(0.5), q(1))
 	case row.Event == EventSpace:
 		return fmt.Sprintf("%d MiB resident, %d MiB on disk", p.Servers.ResidentBytes>>20, p.DiskBytes>>20)
+	case row.Event == EventChurn:
+		return fmt.Sprintf("%.0f/s, p99 %s, %d kills", p.ThroughputPerSecond, measure.Micros(p.Latency.P99US), p.EventRuns)
 	case row.Event != "":
 		quiet, _ := kindLatency(p, drill.KindQuiet)
 		return fmt.Sprintf("%.0f/s of %.0f/s, p99 %s quiet, %s beside %d times of %.2gs", p.RatePerSecond, p.MaximumPerSecond,

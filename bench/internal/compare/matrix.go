@@ -13,8 +13,10 @@ type Row struct {
 	Clients     int            `json:"clients"`
 	Connections int            `json:"connections"`
 	Target      measure.Target `json:"target"`
-	ReadPercent int            `json:"read_percent"`
-	AbsentKeys  bool           `json:"absent_keys,omitempty"`
+	// Nodes, if not 0, is the number of nodes instead of that of the whole matrix.
+	Nodes       int  `json:"nodes,omitempty"`
+	ReadPercent int  `json:"read_percent"`
+	AbsentKeys  bool `json:"absent_keys,omitempty"`
 	// Keys, if not 0, is the number of keys instead of that of the whole matrix.
 	Keys     int `json:"keys,omitempty"`
 	PageKeys int `json:"page_keys,omitempty"`
@@ -91,6 +93,7 @@ func Matrix() []Row {
 		versions(false),
 		versions(true),
 	}
+	rows = append(rows, fiveRows()...)
 	rows = append(rows, otherRows()...)
 	return append(rows, eventRows()...)
 }

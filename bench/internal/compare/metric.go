@@ -31,12 +31,15 @@ const (
 	QuietP99        Metric = "p99 quiet"
 	DuringOverQuiet Metric = "p99/quiet"
 	EventTime       Metric = "event s"
+	EventRuns       Metric = "event runs"
+	// FailedPercent is the share of operations that failed where that is expected.
+	FailedPercent Metric = "failed %"
 )
 
 // metrics are all of them, in the order of the report.
 func metrics() []Metric {
 	return []Metric{Throughput, P50, P99, P999, MaxLatency, CPUPerOp, Resident, DiskUsed, Compaction,
-		OutageP50, OutageP90, OutageWorst, Maximum, QuietP99, DuringOverQuiet, EventTime}
+		OutageP50, OutageP90, OutageWorst, Maximum, QuietP99, DuringOverQuiet, EventTime, EventRuns, FailedPercent}
 }
 
 // always says whether a row of load has the metric, so that its absence is worth
@@ -71,6 +74,11 @@ func (m Metric) value(p measure.Point) (value float64, ok bool) {
 		return p.MaximumPerSecond, p.MaximumPerSecond > 0
 	case EventTime:
 		return p.EventSeconds, p.EventSeconds > 0
+	case EventRuns:
+		return float64(p.EventRuns), p.EventRuns > 0
+	case FailedPercent:
+		failed := float64(p.ErrorTotal())
+		return 100 * failed / max(1, failed+float64(p.Completed)), p.FailuresExpected
 	}
 	return m.eventValue(p)
 }
@@ -110,7 +118,7 @@ func (m Metric) Format(value float64) string {
 	switch m {
 	case P50, P99, P999, MaxLatency, OutageP50, OutageP90, OutageWorst, QuietP99:
 		return measure.Micros(int64(value))
-	case CPUPerOp, Compaction, EventTime:
+	case CPUPerOp, Compaction, EventTime, FailedPercent:
 		return fmt.Sprintf("%.1f", value)
 	case DuringOverQuiet:
 		return fmt.Sprintf("%.2fx", value)

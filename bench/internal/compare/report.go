@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"time"
 
@@ -133,24 +132,10 @@ func (r Report) writeRow(w io.Writer, row RowSummary) {
 			row.OthersCores[0], r.A.Name, row.OthersCores[1], r.B.Name)
 	}
 	for _, f := range row.Faults {
-		fmt.Fprintf(w, "  ! round %d, %s: %s\n", f.Round+1, [2]Side{r.A, r.B}[f.Side].Name, f.Text)
+		mark := "!"
+		if f.Expected {
+			mark = "-"
+		}
+		fmt.Fprintf(w, "  %s round %d, %s: %s\n", mark, f.Round+1, [2]Side{r.A, r.B}[f.Side].Name, f.Text)
 	}
-}
-
-// faultsOf lists what makes a measurement doubtful.
-func faultsOf(p measure.Point) []string {
-	texts := slices.Clone(p.Doubts)
-	for _, e := range p.Errors {
-		texts = append(texts, fmt.Sprintf("%d operations failed: %s, such as: %s", e.Count, e.Class, e.Example))
-	}
-	for _, e := range p.WarmupErrors {
-		texts = append(texts, fmt.Sprintf("%d operations failed in the warm-up: %s, such as: %s", e.Count, e.Class, e.Example))
-	}
-	if p.LeaderChanged {
-		texts = append(texts, "the leader changed during the measurement")
-	}
-	if p.Unsent > 0 {
-		texts = append(texts, fmt.Sprintf("%d operations were due but never sent", p.Unsent))
-	}
-	return texts
 }

@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,7 +94,7 @@ func (cfg Config) one(ctx context.Context, row, round, side int) (point measure.
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
 	servers, err := cluster.Start(ctx, cluster.Config{
-		Name: cfg.side(side).Name, Binary: cfg.side(side).Binary.Path, Dir: dir, Nodes: cfg.Nodes,
+		Name: cfg.side(side).Name, Binary: cfg.side(side).Binary.Path, Dir: dir, Nodes: cmp.Or(cfg.Rows[row].Nodes, cfg.Nodes),
 		Ready: allServe, ReadyTimeout: readyTimeout,
 	})
 	if err != nil {
@@ -135,7 +136,9 @@ func (cfg Config) measurement(row Row, side int, servers *cluster.Cluster) measu
 
 func (cfg Config) progress(round, side int, row Row, p measure.Point) error {
 	faults := ""
-	if n := p.ErrorTotal(); n > 0 {
+	if n := p.ErrorTotal(); n > 0 && p.FailuresExpected {
+		faults = fmt.Sprintf(", %d failed", n)
+	} else if n > 0 {
 		faults = fmt.Sprintf(", %d ERRORS", n)
 	}
 	_, err := fmt.Fprintf(cfg.Progress, "round %d/%d %s: %s: %s%s\n",

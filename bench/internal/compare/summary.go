@@ -56,6 +56,8 @@ type Fault struct {
 	Round int    `json:"round"`
 	Side  int    `json:"side"`
 	Text  string `json:"text"`
+	// Expected faults belong to what is measured and cast no doubt on it.
+	Expected bool `json:"expected,omitempty"`
 }
 
 // Summarize compares the samples row by row.
@@ -74,12 +76,14 @@ func Summarize(rows []Row, samples []Sample) []RowSummary {
 			if o := s.Point.Others; o != nil {
 				summary.OthersCores[s.Side] = max(summary.OthersCores[s.Side], o.Cores+o.StolenCores)
 			}
-			for _, text := range faultsOf(s.Point) {
-				summary.Faults = append(summary.Faults, Fault{Round: s.Round, Side: s.Side, Text: text})
+			for _, fault := range faultsOf(s.Point) {
+				fault.Round, fault.Side = s.Round, s.Side
+				summary.Faults = append(summary.Faults, fault)
 			}
 		}
+		faulty := slices.ContainsFunc(summary.Faults, func(f Fault) bool { return !f.Expected })
 		for _, metric := range metrics() {
-			summary.Metrics = append(summary.Metrics, summarizeMetric(metric, row, byRound, len(summary.Faults) > 0))
+			summary.Metrics = append(summary.Metrics, summarizeMetric(metric, row, byRound, faulty))
 		}
 		summaries = append(summaries, summary)
 	}

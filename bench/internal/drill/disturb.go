@@ -127,27 +127,7 @@ type disturbance struct {
 
 // run drives the load; the event begins with the measured window.
 func (d *disturbance) run(ctx context.Context, cfg load.Config) (load.Result, error) {
-	over := make(chan error, 1)
-	started := false
-	end := make(chan struct{})
-	cfg.AtWindowStart = func() error {
-		started = true
-		go func() { over <- d.repeat(ctx, end) }()
-		return nil
-	}
-	cfg.AtWindowEnd = func() error { close(end); return nil }
-	result, err := load.Run(ctx, cfg, marked{d.workload, d})
-	if !started {
-		return result, err
-	}
-	if err != nil {
-		select {
-		case <-end:
-		default:
-			close(end)
-		}
-	}
-	return result, errors.Join(err, <-over)
+	return beside(ctx, cfg, marked{d.workload, d}, d.repeat)
 }
 
 // repeat runs the event once, or, if it can be had again, until the window ends.

@@ -16,15 +16,16 @@
 //  3. Puts beside an event are an open loop at half of what the same cluster was
 //     measured to take just before. An operation belongs to the event if the event
 //     went on when it was sent or when it was answered.
-//  4. The client is the same for both servers, with the same settings.
+//  4. Kills of Churn come by the clock, whether the cluster has recovered or not.
+//  5. The client is the same for both servers, with the same settings.
 //
 // # Goroutines and locks
 //
 // A prober owns a goroutine per write under way, at most probesMax; close waits
-// for all. An event runs in one goroutine that Disturb waits for.
+// for all. An event runs in one goroutine that Disturb and Churn wait for.
 //
 // # Failure policy
 //
-// Writes that fail during an outage are expected. A cluster that does not serve
+// Writes that fail during an outage are expected, and counted by Churn. A cluster that does not serve
 // again within recoveryTimeout, or a member that ends by itself, is an error.
 package drill

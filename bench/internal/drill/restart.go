@@ -106,11 +106,15 @@ func (c Config) load(ctx context.Context) (*kvload.Workload, *kvload.Conns, erro
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	conns, err := kvload.Dial(ctx, []string{c.Servers.Endpoints()[leader]}, c.Connections)
+	conns, err := c.dial(ctx, []string{c.Servers.Endpoints()[leader]})
 	if err != nil {
 		return nil, nil, err
 	}
 	return kvload.New(c.Workload, conns, c.Load.Clients), conns, nil
+}
+
+func (c Config) dial(ctx context.Context, endpoints []string) (*kvload.Conns, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	return kvload.Dial(ctx, endpoints, c.Connections)
 }

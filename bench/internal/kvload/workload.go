@@ -74,7 +74,10 @@ func (s Spec) NeedsKeys() bool {
 }
 
 // errWrongAnswer is a reply that arrived but cannot be right.
-var errWrongAnswer = errors.New("wrong answer")
+var errWrongAnswer = errors.New(ClassWrongAnswer)
+
+// ClassWrongAnswer is the class of errors that no failure of a server excuses.
+const ClassWrongAnswer = "wrong answer"
 
 // Workload makes operations on connections. It satisfies load.Workload.
 type Workload struct {
@@ -126,7 +129,7 @@ func (w *Workload) Kinds() []string { return w.kinds }
 // ErrorClass satisfies load.Workload.
 func (w *Workload) ErrorClass(err error) string {
 	if errors.Is(err, errWrongAnswer) {
-		return errWrongAnswer.Error()
+		return ClassWrongAnswer
 	}
 	return status.Code(err).String()
 }

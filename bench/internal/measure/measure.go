@@ -88,6 +88,9 @@ type Point struct {
 	MaximumPerSecond float64 `json:"maximum_per_second,omitempty"`
 	EventSeconds     float64 `json:"event_seconds,omitempty"`
 	EventRuns        int     `json:"event_runs,omitempty"`
+	// FailuresExpected means that operations were to fail, because members were
+	// killed under the load.
+	FailuresExpected bool `json:"failures_expected,omitempty"`
 	// Doubts say why a figure may not be what it should be.
 	Doubts []string `json:"doubts,omitempty"`
 	// DiskBytes is what the members' directories took at the end, where somebody

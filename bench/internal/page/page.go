@@ -85,7 +85,11 @@ func rowOf(report compare.Report, summary compare.RowSummary) row {
 	}
 	for _, f := range summary.Faults {
 		name := [2]compare.Side{report.A, report.B}[f.Side].Name
-		r.Faults = append(r.Faults, fmt.Sprintf("round %d, %s: %s", f.Round+1, name, f.Text))
+		text := fmt.Sprintf("round %d, %s: %s", f.Round+1, name, f.Text)
+		if f.Expected {
+			text += " (expected)"
+		}
+		r.Faults = append(r.Faults, text)
 	}
 	return r
 }
