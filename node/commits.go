@@ -47,6 +47,10 @@ func (c *Core) send(m *raftpb.Message) {
 			c.commits.held[to] = m
 			return
 		}
+	case raftpb.MsgHeartbeat:
+		if c.confirming.spares(m) {
+			return
+		}
 	case raftpb.MsgReadIndexResp:
 		// The reader waits for what the leader has committed.
 		if held := c.commits.held[to]; held != nil {

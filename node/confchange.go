@@ -9,6 +9,7 @@ import (
 )
 
 func (c *Core) noteConf(conf *raftpb.ConfState) {
+	c.confirming.configure(c.cfg.ID, conf)
 	was := c.learner
 	c.learner = slices.Contains(conf.GetLearners(), c.cfg.ID) || slices.Contains(conf.GetLearnersNext(), c.cfg.ID)
 	if was && slices.Contains(conf.GetVoters(), c.cfg.ID) {

@@ -55,6 +55,7 @@ type Core struct {
 
 	disk       watchdog
 	postponed  postponed
+	confirming confirming
 	commits    commits
 	writeBytes int // handed to the log and not durable yet
 	flushes    flushes
@@ -166,6 +167,7 @@ func (c *Core) Tick() {
 	c.tick++
 	c.putPostponed()
 	c.noteLive() // before raft may forget
+	c.confirming.tick()
 	c.rn.Tick()
 	c.watchDisk()
 	c.resendLost()
@@ -213,6 +215,8 @@ func (c *Core) Step(m *raftpb.Message) {
 			c.reads.joinFor(readRequest{m.GetFrom(), m.GetEntries()[0].GetData()})
 			return
 		}
+	case raftpb.MsgHeartbeatResp:
+		c.confirming.answered(m.GetFrom())
 	case raftpb.MsgProp:
 		// Peers forward batches by StepForwarded only.
 		return
@@ -256,7 +260,10 @@ func (c *Core) StepForwarded(from uint64, data []byte) {
 }
 
 // ReportUnreachable tells raft that messages to a peer were lost.
-func (c *Core) ReportUnreachable(id uint64) { c.rn.ReportUnreachable(id) }
+func (c *Core) ReportUnreachable(id uint64) {
+	c.confirming.lost()
+	c.rn.ReportUnreachable(id)
+}
 
 // ReportSnapshot tells raft how the streaming of a snapshot ended.
 func (c *Core) ReportSnapshot(id uint64, ok bool) {

@@ -481,7 +481,7 @@ func TestASecondRoundOfReadsWaitsForAsManyReaders(t *testing.T) {
 			}
 			c.members[m.GetTo()].core.Step(m)
 		}
-		return n / 2 // one to each follower
+		return n // each goes to the quickest follower alone
 	}
 	if _, wakes := read(1); wakes != 1 || rounds() != 1 {
 		t.Fatal("the first reader did not start a round")
@@ -565,5 +565,65 @@ func TestReadOfAFollowerOutlivesItsLeader(t *testing.T) {
 	case <-round.Done():
 	default:
 		t.Fatal("the read was not asked again")
+	}
+}
+
+// Only so many followers are asked to confirm reads as make a quorum; one that is
+// gone holds reads up until the next tick and no longer.
+func TestTheQuickestFollowerConfirmsReads(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	leader := c.elect()
+	core := c.members[leader].core
+	asked := func() (ids []uint64) {
+		out := core.Output()
+		for _, m := range out.Messages {
+			if m.GetType() == raftpb.MsgHeartbeat && len(m.GetContext()) > 0 {
+				ids = append(ids, m.GetTo())
+			}
+			if !c.cut[m.GetTo()] {
+				c.members[m.GetTo()].core.Step(m)
+			}
+		}
+		return ids
+	}
+	isDone := func(round *ReadRound) bool {
+		select {
+		case <-round.Done():
+			return true
+		default:
+			return false
+		}
+	}
+	round, _, _ := core.Read()
+	quick := asked()
+	if len(quick) != 1 {
+		t.Fatalf("%x were asked", quick)
+	}
+	if c.settle(); !isDone(round) {
+		t.Fatal("the read is not confirmed")
+	}
+	c.cut[quick[0]] = true
+	round, _, _ = core.Read()
+	if ids := asked(); !slices.Equal(ids, quick) {
+		t.Fatalf("%x were asked", ids)
+	}
+	if c.settle(); isDone(round) {
+		t.Fatal("nobody confirmed the read")
+	}
+	if c.tick(1); !isDone(round) {
+		t.Fatal("the read is not confirmed by the other follower")
+	}
+	next, _, _ := core.Read()
+	if ids := asked(); len(ids) != 1 || ids[0] == quick[0] {
+		t.Fatalf("%x were asked, of which %x is gone", ids, quick)
+	}
+	if c.settle(); !isDone(next) {
+		t.Fatal("the next read is not confirmed")
+	}
+	// What was lost may have gone to whoever would be asked.
+	core.ReportUnreachable(other(3, leader, quick[0]))
+	core.Read()
+	if ids := asked(); len(ids) != 2 {
+		t.Fatalf("%x were asked after messages were lost", ids)
 	}
 }

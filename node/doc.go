@@ -44,7 +44,7 @@
 // requests of followers at their leader. Beside a round in flight another is sent
 // for as many readers as that has. A round gets a fresh context each time it is
 // sent and is sent again when the term changes or half an election timeout passes
-// without an answer.
+// without an answer. The leader asks no more followers than make a quorum.
 //
 // # Goroutines and locks
 //

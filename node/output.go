@@ -17,6 +17,7 @@ func (c *Core) Output() Output {
 	}
 	c.observe()
 	c.followLeader()
+	c.confirming.ticked = false
 	c.countHolders()
 	c.scheduleCommits()
 	if c.flushDue(c.flushes.log) && !c.flushes.underWay {
