@@ -114,9 +114,13 @@ func (o *compareOptions) complete() error {
 	rows, err := matchingRows(o.rows)
 	o.cfg.Rows = rows
 	faults = append(faults, err)
-	for _, row := range rows[:min(1, len(rows))] {
-		faults = append(faults, row.Workload(min(o.cfg.Keys, o.cfg.LoadedKeys, o.cfg.EventKeys), o.cfg.ValueSizeBytes, o.cfg.Seed).Validate(),
+	for _, row := range rows {
+		fault := errors.Join(row.Workload(min(o.cfg.Keys, o.cfg.LoadedKeys, o.cfg.EventKeys), o.cfg.ValueSizeBytes, o.cfg.Seed).Validate(),
 			load.Config{Clients: max(1, row.Clients), Duration: o.cfg.Duration, Warmup: o.cfg.Warmup, Timeout: o.cfg.Timeout}.Validate())
+		if fault != nil { // most likely the same one for all rows
+			faults = append(faults, fault)
+			break
+		}
 	}
 	for _, bin := range []string{o.aBin, o.bBin} {
 		if bin != "" {

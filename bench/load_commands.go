@@ -60,16 +60,20 @@ func apiFlag(flags *pflag.FlagSet, o *loadOptions) {
 	flags.StringVar(&o.api, "api", "etcd", "etcd; lean: the same by a client that costs the generator less; or native: sessions that pipeline frames, one for each connection, 4 by default")
 }
 
+func preloadFlag(flags *pflag.FlagSet, o *loadOptions) {
+	flags.BoolVar(&o.spec.Preload, "preload", true, "write every key before the run")
+}
+
 func readFlags(flags *pflag.FlagSet, o *loadOptions) {
 	flags.BoolVar(&o.spec.Workload.Serializable, "serializable", false, "read any member's own state instead of linearizably")
-	flags.BoolVar(&o.spec.Preload, "preload", true, "write every key before the run")
+	preloadFlag(flags, o)
 }
 
 func listCommand() *cobra.Command {
 	return loadCommand("list", "Measure a listing of all keys in pages", measure.TargetLeader,
 		func(flags *pflag.FlagSet, o *loadOptions) {
 			flags.IntVar(&o.spec.Workload.PageKeys, "page-keys", 500, "keys of a page")
-			flags.BoolVar(&o.spec.Preload, "preload", true, "write every key before the run")
+			preloadFlag(flags, o)
 		})
 }
 

@@ -73,7 +73,7 @@ func rootCommand() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(putCommand(), getCommand(), mixedCommand(), listCommand(),
-		txnCommand(), ycsbCommand(), watchCommand(), leaseGrantCommand(), leaseKeepAliveCommand(),
+		txnCommand(), txnMixedCommand(), stmCommand(), rangeCommand(), ycsbCommand(), watchCommand(), leaseGrantCommand(), leaseKeepAliveCommand(),
 		compareCommand(), reportCommand())
 	return root
 }

@@ -47,6 +47,8 @@ func TestUsageErrorsAreOneLineAndCode2(t *testing.T) {
 		"compare --duration 0s":               "duration must be above 0",
 		"compare --keys 0":                    "keys must be between",
 		"ycsb --workload d":                   "the workload must be a, b or c",
+		"txn-mixed --reads 101":               "reads must be between",
+		"range --page-keys 11 --keys 10":      "page-keys of a range must be between",
 		"watch --reads 5":                     "unknown flag: --reads",
 		"compare --kills 0":                   "kills must be between",
 		"compare --event-keys 0 --rows ^put":  "keys must be between",

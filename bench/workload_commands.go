@@ -15,6 +15,28 @@ func txnCommand() *cobra.Command {
 	return operationCommand("txn", "Measure transactions that compare, read and write a key", measure.TargetLeader, kvload.OpTxn)
 }
 
+func txnMixedCommand() *cobra.Command {
+	return loadCommand("txn-mixed", "Measure a mixture of transactions that read or write a key", measure.TargetAll,
+		func(flags *pflag.FlagSet, o *loadOptions) {
+			o.spec.Workload.Operation = kvload.OpTxnMixed
+			flags.IntVar(&o.spec.Workload.ReadPercent, "reads", 50, "percentage of transactions that read, the others write")
+			preloadFlag(flags, o)
+		})
+}
+
+func stmCommand() *cobra.Command {
+	return operationCommand("stm", "Measure optimistic transactions by etcd's library, which read and write a key", measure.TargetAll, kvload.OpSTM)
+}
+
+func rangeCommand() *cobra.Command {
+	return loadCommand("range", "Measure linearizable reads of several keys at a time", measure.TargetAll,
+		func(flags *pflag.FlagSet, o *loadOptions) {
+			o.spec.Workload.Operation = kvload.OpRange
+			flags.IntVar(&o.spec.Workload.PageKeys, "page-keys", 100, "keys of a range")
+			preloadFlag(flags, o)
+		})
+}
+
 func watchCommand() *cobra.Command {
 	return operationCommand("watch", "Measure the time from before a put until its watcher knows of it", measure.TargetAll, kvload.OpWatch)
 }
@@ -30,8 +52,8 @@ func leaseKeepAliveCommand() *cobra.Command {
 func operationCommand(name, short string, target measure.Target, operation kvload.Operation) *cobra.Command {
 	return loadCommand(name, short, target, func(flags *pflag.FlagSet, o *loadOptions) {
 		o.spec.Workload.Operation = operation
-		if operation == kvload.OpTxn {
-			flags.BoolVar(&o.spec.Preload, "preload", true, "write every key before the run")
+		if operation == kvload.OpTxn || operation == kvload.OpSTM {
+			preloadFlag(flags, o)
 		}
 	})
 }

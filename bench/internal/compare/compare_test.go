@@ -202,7 +202,7 @@ func TestMatrixIsValid(t *testing.T) {
 			continue
 		}
 		spec := measure.Spec{
-			Target: row.Target, Connections: row.Connections, Workload: row.Workload(10, 10, 1),
+			Target: row.Target, Connections: row.Connections, Workload: row.Workload(1000, 10, 1),
 			Load: load.Config{Clients: row.Clients, Duration: time.Second, Timeout: time.Second},
 		}
 		if err := spec.Validate(); err != nil {

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"fmt"
+	"strings"
 
 	"raftkv/bench/internal/kvload"
 	"raftkv/bench/internal/measure"
@@ -17,6 +18,8 @@ type Row struct {
 	Nodes       int  `json:"nodes,omitempty"`
 	ReadPercent int  `json:"read_percent"`
 	AbsentKeys  bool `json:"absent_keys,omitempty"`
+	// Serializable gets need no answer from other members.
+	Serializable bool `json:"serializable,omitempty"`
 	// Keys, if not 0, is the number of keys instead of that of the whole matrix.
 	Keys     int `json:"keys,omitempty"`
 	PageKeys int `json:"page_keys,omitempty"`
@@ -52,6 +55,7 @@ func (r Row) Workload(keys, valueSizeBytes int, seed uint64) kvload.Spec {
 		Versions:       r.Versions,
 		ReadPercent:    r.ReadPercent,
 		AbsentKeys:     r.AbsentKeys,
+		Serializable:   r.Serializable,
 		Keys:           keys,
 		ValueSizeBytes: valueSizeBytes,
 		Seed:           seed,
@@ -84,6 +88,7 @@ func Matrix() []Row {
 		get(1000, 100, true, []Goal{atLeast(Throughput, 2), atMost(CPUPerOp, 0.55)}),
 		get(100, 10, false, floor),
 		get(1000, 100, false, floor),
+		serializableGet(1000, 100, floor),
 		lean(put(100, 10, measure.TargetLeader, leanPuts)),
 		lean(put(1000, 100, measure.TargetLeader, leanPuts)),
 		lean(get(100, 10, true, floor)),
@@ -125,6 +130,13 @@ func get(clients, connections int, absent bool, goals []Goal) Row {
 func lean(r Row) Row {
 	r.API = kvload.APILean
 	r.Name = "lean client: " + r.Name
+	return r
+}
+
+// serializableGet is answered by whatever member is asked, from its own state.
+func serializableGet(clients, connections int, goals []Goal) Row {
+	r := get(clients, connections, false, goals)
+	r.Name, r.Serializable = "serializable"+strings.TrimPrefix(r.Name, "linearizable"), true
 	return r
 }
 

@@ -1,7 +1,9 @@
 // Package kvload makes load.Workload operations out of etcd's services: puts, gets,
-// mixtures, listings, transactions, watches and leases over plain gRPC connections. It uses the generated client
-// stubs and no client library, so that what is measured is the server and not
-// the retries and balancing of a client.
+// mixtures, ranges, listings, transactions, watches and leases over plain gRPC
+// connections. It uses the generated client stubs and no client library, so that
+// what is measured is the server and not the retries and balancing of a client;
+// but for the optimistic transactions of etcd's library, whose requests are what
+// is measured.
 //
 // It does no failover: a connection belongs to one member and stays with it. An
 // operation that fails is handed to the caller as failed. TLS is not supported

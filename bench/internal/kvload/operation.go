@@ -18,6 +18,14 @@ const (
 	// OpTxn reads a key, and writes it if it did not change in between, all in one
 	// transaction: a compare, a put and a get.
 	OpTxn Operation = "txn"
+	// OpTxnMixed sends transactions that read one key, ReadPercent of them, or
+	// write one, without a condition.
+	OpTxnMixed Operation = "txn-mixed"
+	// OpSTM reads a key and writes it by etcd's software transactional memory, which
+	// tries again when somebody else wrote it in between.
+	OpSTM Operation = "stm"
+	// OpRange reads PageKeys neighbouring keys at a time, linearizably.
+	OpRange Operation = "range"
 	// OpWatch puts a key and waits until the client's own watcher tells of it.
 	OpWatch Operation = "watch"
 	// OpLeaseGrant grants a lease; nobody revokes it before it expires.
@@ -27,7 +35,7 @@ const (
 )
 
 func operations() []Operation {
-	return []Operation{OpPutGet, OpTxn, OpWatch, OpLeaseGrant, OpLeaseKeepAlive}
+	return []Operation{OpPutGet, OpTxn, OpTxnMixed, OpSTM, OpRange, OpWatch, OpLeaseGrant, OpLeaseKeepAlive}
 }
 
 // Distribution says how keys are drawn.
@@ -64,6 +72,12 @@ func (c *client) op() load.Op {
 	switch c.workload.spec.Operation {
 	case OpTxn:
 		return c.txn
+	case OpTxnMixed:
+		return c.txnMixed
+	case OpSTM:
+		return c.stm()
+	case OpRange:
+		return c.readRange
 	case OpWatch:
 		return (&watcher{client: c}).next
 	case OpLeaseGrant:

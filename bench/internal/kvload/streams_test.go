@@ -1,6 +1,7 @@
 package kvload
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -34,13 +35,50 @@ func (s *streamer) Put(context.Context, *etcdserverpb.PutRequest) (*etcdserverpb
 }
 
 func (s *streamer) Txn(_ context.Context, req *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	if len(req.GetCompare()) == 0 {
+		key := req.GetSuccess()[0].GetRequestRange().GetKey()
+		if key == nil {
+			return &etcdserverpb.TxnResponse{Succeeded: !s.wrong, Responses: []*etcdserverpb.ResponseOp{{}}}, nil
+		}
+		return &etcdserverpb.TxnResponse{Succeeded: true, Responses: []*etcdserverpb.ResponseOp{s.found(key)}}, nil
+	}
 	key := req.GetCompare()[0].GetKey()
 	return &etcdserverpb.TxnResponse{Succeeded: !s.wrong, Responses: []*etcdserverpb.ResponseOp{
-		{Response: &etcdserverpb.ResponseOp_ResponseRange{ResponseRange: &etcdserverpb.RangeResponse{
-			Count: 1, Kvs: []*mvccpb.KeyValue{{Key: key, Value: make([]byte, 8)}},
-		}}},
+		s.found(key),
 		{Response: &etcdserverpb.ResponseOp_ResponsePut{}},
 	}}, nil
+}
+
+// found is a value, or with wrong, one of the wrong size.
+func (s *streamer) found(key []byte) *etcdserverpb.ResponseOp {
+	value := make([]byte, 8)
+	if s.wrong {
+		value = value[1:]
+	}
+	return &etcdserverpb.ResponseOp{Response: &etcdserverpb.ResponseOp_ResponseRange{ResponseRange: &etcdserverpb.RangeResponse{
+		Header: &etcdserverpb.ResponseHeader{Revision: 7},
+		Count:  1, Kvs: []*mvccpb.KeyValue{{Key: key, Value: value}},
+	}}}
+}
+
+// Range answers as if all keys were there or, with wrong, all but the first.
+func (s *streamer) Range(_ context.Context, req *etcdserverpb.RangeRequest) (*etcdserverpb.RangeResponse, error) {
+	resp := &etcdserverpb.RangeResponse{Header: &etcdserverpb.ResponseHeader{Revision: 7}}
+	for n := range clientKeys {
+		key := presentKey(n)
+		in := bytes.Equal(key, req.GetKey())
+		if len(req.GetRangeEnd()) > 0 {
+			in = bytes.Compare(key, req.GetKey()) >= 0 && bytes.Compare(key, req.GetRangeEnd()) < 0
+		}
+		if in {
+			resp.Kvs = append(resp.Kvs, &mvccpb.KeyValue{Key: key, Value: make([]byte, 8)})
+		}
+	}
+	if s.wrong && len(resp.Kvs) > 0 {
+		resp.Kvs = resp.Kvs[1:]
+	}
+	resp.Count = int64(len(resp.Kvs))
+	return resp, nil
 }
 
 func (s *streamer) Watch(stream etcdserverpb.Watch_WatchServer) error {
@@ -86,6 +124,8 @@ func (s *streamer) LeaseKeepAlive(stream etcdserverpb.Lease_LeaseKeepAliveServer
 	}
 }
 
+const clientKeys = 10
+
 // clientOf returns one client of an operation against a streamer.
 func clientOf(t *testing.T, s *streamer, operation Operation) load.Op {
 	t.Helper()
@@ -100,7 +140,13 @@ func clientOf(t *testing.T, s *streamer, operation Operation) load.Op {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
 	t.Cleanup(func() { server.Stop(); <-served })
-	spec := Spec{Operation: operation, Keys: 10, ValueSizeBytes: 8}
+	spec := Spec{Operation: operation, Keys: clientKeys, ValueSizeBytes: 8}
+	switch operation {
+	case OpRange:
+		spec.PageKeys = 3
+	case OpTxnMixed:
+		spec.ReadPercent = 50
+	}
 	if err := spec.Validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +154,7 @@ func clientOf(t *testing.T, s *streamer, operation Operation) load.Op {
 }
 
 func TestOperationsAreDoneAndChecked(t *testing.T) {
-	for _, operation := range []Operation{OpTxn, OpWatch, OpLeaseKeepAlive, OpLeaseGrant} {
+	for _, operation := range []Operation{OpTxn, OpTxnMixed, OpSTM, OpRange, OpWatch, OpLeaseKeepAlive, OpLeaseGrant} {
 		op := clientOf(t, &streamer{puts: make(chan int64, 1)}, operation)
 		for range 3 {
 			if _, err := op(t.Context()); err != nil {
@@ -140,6 +186,9 @@ func TestMissingEventEndsAtTheTimeLimit(t *testing.T) {
 }
 
 func TestUnknownOperationIsRefused(t *testing.T) {
+	if err := (Spec{Operation: OpRange, Keys: 5, PageKeys: 6}).Validate(); err == nil {
+		t.Error("a range of more keys than there are was taken")
+	}
 	if err := (Spec{Operation: "flush", Distribution: "bell", Keys: 1}).Validate(); err == nil {
 		t.Error("taken")
 	}

@@ -32,3 +32,26 @@ func (c *client) txn(ctx context.Context) (int, error) {
 	}
 	return 0, checkGet(c.workload.spec, key, resp.GetResponses()[0].GetResponseRange())
 }
+
+// txnMixed reads or writes one key in a transaction without a condition.
+func (c *client) txnMixed(ctx context.Context) (int, error) {
+	w, key := c.workload, presentKey(c.key())
+	kind, op := w.putKind, &etcdserverpb.RequestOp{}
+	if c.rng.IntN(100) < w.spec.ReadPercent {
+		kind = w.getKind
+		op.Request = &etcdserverpb.RequestOp_RequestRange{RequestRange: &etcdserverpb.RangeRequest{Key: key}}
+	} else {
+		op.Request = &etcdserverpb.RequestOp_RequestPut{RequestPut: &etcdserverpb.PutRequest{Key: key, Value: w.pool.value(c.rng)}}
+	}
+	resp, err := c.member().Txn(ctx, &etcdserverpb.TxnRequest{Success: []*etcdserverpb.RequestOp{op}})
+	switch {
+	case err != nil:
+		return kind, err
+	case !resp.GetSucceeded() || len(resp.GetResponses()) != 1:
+		return kind, fmt.Errorf("%w: the transaction on %s succeeded: %t, with %d results", errWrongAnswer,
+			key, resp.GetSucceeded(), len(resp.GetResponses()))
+	case op.GetRequestRange() != nil:
+		return kind, checkGet(w.spec, key, resp.GetResponses()[0].GetResponseRange())
+	}
+	return kind, nil
+}

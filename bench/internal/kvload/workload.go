@@ -33,7 +33,8 @@ type Spec struct {
 	// AbsentKeys makes gets ask for keys that do not exist.
 	AbsentKeys bool `json:"absent_keys,omitempty"`
 	// PageKeys, if not 0, makes every operation read the next page of so many
-	// keys of a listing of all keys, linearizably at its first page.
+	// keys of a listing of all keys, linearizably at its first page. OpRange reads
+	// so many keys wherever they are drawn.
 	PageKeys int `json:"page_keys,omitempty"`
 	// Versions is how often every key is written before the run, at least once.
 	Versions int `json:"versions,omitempty"`
@@ -65,12 +66,15 @@ func (s Spec) Validate() error {
 	if s.PageKeys < 0 || s.Versions < 0 || s.Versions > maxVersions {
 		faults = append(faults, fmt.Errorf("page-keys must not be negative, versions must be between 0 and %d", maxVersions))
 	}
+	if s.Operation == OpRange && (s.PageKeys < 1 || s.PageKeys > s.Keys) {
+		faults = append(faults, fmt.Errorf("page-keys of a range must be between 1 and all %d keys, not %d", s.Keys, s.PageKeys))
+	}
 	return errors.Join(faults...)
 }
 
 // NeedsKeys says whether the keys must exist before the run.
 func (s Spec) NeedsKeys() bool {
-	return s.ReadPercent > 0 && !s.AbsentKeys || s.PageKeys > 0 || s.Versions > 0 || s.Operation == OpTxn
+	return s.ReadPercent > 0 && !s.AbsentKeys || s.PageKeys > 0 || s.Versions > 0 || s.Operation == OpTxn || s.Operation == OpSTM
 }
 
 // errWrongAnswer is a reply that arrived but cannot be right.
@@ -103,6 +107,10 @@ func New(spec Spec, conns *Conns, clients int) *Workload {
 	}
 	if spec.Distribution == Zipfian {
 		w.zipf = newZipf(spec.Keys)
+	}
+	if spec.Operation == OpTxnMixed {
+		w.kinds, w.getKind = []string{"write", "read"}, 1
+		return w
 	}
 	if spec.Operation != OpPutGet {
 		w.kinds = []string{string(spec.Operation)}

@@ -47,7 +47,13 @@ func (p Point) writeHeader(w io.Writer) {
 
 // Describe names the workload in a few words.
 func (p Point) Describe() string {
-	if p.Workload.Operation != kvload.OpPutGet {
+	switch p.Workload.Operation {
+	case kvload.OpPutGet:
+	case kvload.OpTxnMixed:
+		return fmt.Sprintf("transactions that read, %d %%, or write", p.Workload.ReadPercent)
+	case kvload.OpRange:
+		return fmt.Sprintf("range of %d keys", p.Workload.PageKeys)
+	default:
 		return string(p.Workload.Operation)
 	}
 	read := "linearizable get"
