@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,13 +91,15 @@ func (o *compareOptions) run(cmd *cobra.Command) (err error) {
 		return fmt.Errorf("%w; name another directory with --dir", err)
 	}
 	facts := machine.Learn(ctx, o.cfg.Proc, o.repo)
+	// A program that was given may be older than the repository.
+	facts.Commit = cmp.Or(o.cfg.A.Binary.Commit, facts.Commit)
 	began := time.Now()
 	samples, warnings, runErr := compare.Run(ctx, o.cfg)
 	if len(samples) == 0 && runErr != nil {
 		return runErr
 	}
 	report := compare.NewReport(o.cfg, began, facts, disk, samples, warnings, runErr)
-	return errors.Join(runErr, o.writeJSON(report), report.WriteText(cmd.OutOrStdout()))
+	return errors.Join(runErr, writeTo(o.jsonFile, report.WriteJSON), report.WriteText(cmd.OutOrStdout()))
 }
 
 // complete checks the flags, all faults at once.
@@ -185,13 +188,4 @@ func (o *compareOptions) prepareSides(ctx context.Context, work string) error {
 		o.cfg.B.Name += sides[1].suffix
 	}
 	return nil
-}
-
-func (o *compareOptions) writeJSON(report compare.Report) (err error) {
-	file, err := os.Create(o.jsonFile)
-	if err != nil {
-		return fmt.Errorf("writing the raw figures: %w", err)
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return report.WriteJSON(file)
 }

@@ -164,7 +164,7 @@ func TestReportText(t *testing.T) {
 	}, time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC), machine.Facts{
 		Cores: 2, Processor: "Example CPU", MemoryBytes: 8 << 30, OS: "linux/amd64", Kernel: "6.18.0",
 		LoadAverage: "0.10", GoVersion: "go1.26.8", Commit: "0123456789ab+changes",
-	}, machine.Disk{Directory: "/tmp/x", FileSystem: "ext4", SyncP50US: 108, SyncP99US: 1750}, samples,
+	}, machine.Disk{FileSystem: "ext4", SyncP50US: 108, SyncP99US: 1750}, samples,
 		[]string{"put, round 1: stopping: raft-kv node1 ended by itself (exit status 3)"},
 		errors.New("put, 1000 clients, to the leader, round 1, raft-kv: context canceled"))
 	var got bytes.Buffer
@@ -183,6 +183,23 @@ func TestReportText(t *testing.T) {
 	}
 	if got.String() != string(want) {
 		t.Errorf("the report changed (run with -update to accept):\n%s", got.String())
+	}
+}
+
+// Reports are committed as they are, so they must not tell of the machine's
+// directories.
+func TestJSONHasNoPathsOfTheMachine(t *testing.T) {
+	work := "/secret/work"
+	side := Side{Name: "a", Binary: machine.Inspect("/secret/bin/raft-kv")}
+	r := NewReport(Config{A: side, B: side, Dir: work}, time.Time{}, machine.Facts{}, machine.Disk{}, nil,
+		[]string{"opening /secret/work/cluster-1/node1: gone"}, errors.New("exec /secret/bin/raft-kv: gone"))
+	var out bytes.Buffer
+	if err := r.WriteJSON(&out); err != nil {
+		t.Fatal(err)
+	}
+	if text := out.String(); strings.Contains(text, "secret") || !strings.Contains(text, `"program": "raft-kv"`) ||
+		!strings.Contains(text, "opening DIR/cluster-1/node1: gone") {
+		t.Errorf("got\n%s", text)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -43,12 +44,28 @@ func NewReport(cfg Config, began time.Time, facts machine.Facts, disk machine.Di
 		Nodes: cfg.Nodes, Rounds: cfg.Rounds,
 		WindowSeconds: cfg.Duration.Seconds(), WarmupSeconds: cfg.Warmup.Seconds(),
 		Keys: cfg.Keys, ValueSizeBytes: cfg.ValueSizeBytes, Seed: cfg.Seed,
-		Summary: Summarize(cfg.Rows, samples), Samples: samples, Warnings: warnings,
+		Summary: Summarize(cfg.Rows, samples), Samples: samples,
+	}
+	elsewhere := cfg.elsewhere()
+	for _, warning := range warnings {
+		r.Warnings = append(r.Warnings, elsewhere.Replace(warning))
 	}
 	if runErr != nil {
-		r.Incomplete = runErr.Error()
+		r.Incomplete = elsewhere.Replace(runErr.Error())
 	}
 	return r
+}
+
+// elsewhere takes this machine's directories out of what servers say of files: they
+// mean nothing where a report is read.
+func (cfg Config) elsewhere() *strings.Replacer {
+	var pairs []string
+	for _, dir := range []string{cfg.Dir, filepath.Dir(cfg.A.Binary.Path), filepath.Dir(cfg.B.Binary.Path)} {
+		if filepath.IsAbs(dir) && filepath.Dir(dir) != dir {
+			pairs = append(pairs, dir, "DIR")
+		}
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // WriteJSON writes the report with all raw figures.
@@ -93,6 +110,9 @@ func (r Report) writeFacts(w io.Writer) {
 		version := side.Binary.Module
 		if side.Binary.Server != "" {
 			version += ", etcd server " + side.Binary.Server
+		}
+		if side.Binary.Commit != "" {
+			version += ", commit " + side.Binary.Commit
 		}
 		fmt.Fprintf(w, "program  %s: %s, %s\n", side.Name, version, side.Binary.GoVersion)
 	}

@@ -10,13 +10,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 )
 
-const unknown = "unknown"
+const (
+	unknown = "unknown"
+	// commitDigits of a commit are enough; changed is behind one that files differ
+	// from.
+	commitDigits = 12
+	changed      = "+changes"
+)
 
 // Facts describe the machine.
 type Facts struct {
@@ -84,12 +91,12 @@ func commit(ctx context.Context, repo string) string {
 	if repo == "" {
 		return unknown
 	}
-	head, err := git(ctx, repo, "rev-parse", "--short=12", "HEAD")
+	head, err := git(ctx, repo, "rev-parse", fmt.Sprintf("--short=%d", commitDigits), "HEAD")
 	if err != nil {
 		return unknown
 	}
 	if changes, err := git(ctx, repo, "status", "--porcelain"); err != nil || changes != "" {
-		head += "+changes"
+		head += changed
 	}
 	return head
 }
@@ -103,9 +110,14 @@ func git(ctx context.Context, repo string, args ...string) (string, error) {
 
 // Binary describes a program under test.
 type Binary struct {
-	Path      string `json:"path"`
+	// Path is where it is here, which is nobody else's concern; Program its file's
+	// name.
+	Path      string `json:"-"`
+	Program   string `json:"program"`
 	GoVersion string `json:"go_version"`
-	Module    string `json:"module"`
+	// Commit is what it was built from, as Facts.Commit; empty if it does not say.
+	Commit string `json:"commit,omitempty"`
+	Module string `json:"module"`
 	// Server is the version of etcd's server module it contains, if any.
 	Server string `json:"etcd_server,omitempty"`
 }
@@ -114,12 +126,12 @@ const etcdServerModule = "go.etcd.io/etcd/server/v3"
 
 // Inspect reads the build information of a Go program.
 func Inspect(path string) Binary {
-	b := Binary{Path: path, GoVersion: unknown, Module: unknown}
+	b := Binary{Path: path, Program: filepath.Base(path), GoVersion: unknown, Module: unknown}
 	info, err := buildinfo.ReadFile(path)
 	if err != nil {
 		return b
 	}
-	b.GoVersion, b.Module = info.GoVersion, info.Main.Path
+	b.GoVersion, b.Module, b.Commit = info.GoVersion, info.Main.Path, builtFrom(info.Settings)
 	for _, dep := range info.Deps {
 		if dep.Path == etcdServerModule {
 			b.Server = dep.Version
@@ -128,9 +140,24 @@ func Inspect(path string) Binary {
 	return b
 }
 
+// builtFrom is the commit that a build was stamped with.
+func builtFrom(settings []debug.BuildSetting) string {
+	stamps := map[string]string{}
+	for _, s := range settings {
+		stamps[s.Key] = s.Value
+	}
+	revision := stamps["vcs.revision"]
+	if len(revision) > commitDigits {
+		revision = revision[:commitDigits]
+	}
+	if revision != "" && stamps["vcs.modified"] == "true" {
+		revision += changed
+	}
+	return revision
+}
+
 // Disk describes where the servers keep their data.
 type Disk struct {
-	Directory  string `json:"directory"`
 	FileSystem string `json:"file_system"`
 	// SyncP50US and SyncP99US are the time of a 512-byte append with fsync, in
 	// microseconds, while the disk is idle.
@@ -146,7 +173,7 @@ const probeWrites = 200
 
 // ProbeDisk learns about the disk below directory.
 func ProbeDisk(directory string) (disk Disk, err error) {
-	disk = Disk{Directory: directory, FileSystem: fileSystem(directory)}
+	disk = Disk{FileSystem: fileSystem(directory)}
 	if disk.FileSystem == "tmpfs" || disk.FileSystem == "ramfs" {
 		return disk, fmt.Errorf("%s: %w", directory, ErrMemoryDisk)
 	}
