@@ -20,7 +20,7 @@ import (
 
 // client sends whatever frames a test wants, in a bubble of synctest.
 type client struct {
-	t     *testing.T
+	t     testing.TB
 	net   net.Conn
 	fr    *http2.Framer
 	block bytes.Buffer

@@ -27,6 +27,7 @@ type stream struct {
 	sendWindow             int64
 	started                bool // a unary handler was
 	gone                   bool // nothing is sent any more
+	torn                   bool // a message was begun that cannot be ended
 	headerSent             bool
 	header, trailer        metadata.MD
 	receiver, sender       chan struct{} // what waits; nil: nothing ever did
@@ -102,6 +103,11 @@ func (s *stream) finish(st *status.Status, unheard bool) {
 		c.mu.running--
 	}
 	before := len(c.mu.out)
+	if s.torn && !s.gone {
+		// A status behind half a message would be taken for the rest of it.
+		c.mu.out = appendReset(c.mu.out, s.id, http2.ErrCodeCancel)
+		c.forget(s)
+	}
 	if !s.gone {
 		s.queueEnd(st)
 		if !s.in.ended {
@@ -187,7 +193,7 @@ func (s *stream) send(m any) error {
 	}
 	c := s.conn
 	c.mu.Lock()
-	if s.gone {
+	if s.gone || s.torn {
 		c.mu.Unlock()
 		return s.goneError()
 	}
@@ -207,10 +213,10 @@ func (s *stream) send(m any) error {
 // if there is no error.
 func (s *stream) queueData(rest []byte) error {
 	c := s.conn
-	for len(rest) > 0 {
+	for whole := len(rest); len(rest) > 0; {
 		n := s.room(len(rest))
 		if n == 0 {
-			if err := s.awaitRoom(); err != nil {
+			if err := s.awaitRoom(len(rest) < whole); err != nil {
 				return err
 			}
 			continue
@@ -235,8 +241,8 @@ func (s *stream) room(n int) int {
 }
 
 // awaitRoom waits until there may be room. conn.mu is held before, and after if
-// there is no error.
-func (s *stream) awaitRoom() error {
+// there is no error. begun: a part of the message is sent.
+func (s *stream) awaitRoom(begun bool) error {
 	c := s.conn
 	if s.sender == nil {
 		s.sender = make(chan struct{}, 1)
@@ -250,6 +256,7 @@ func (s *stream) awaitRoom() error {
 	c.mu.Lock()
 	delete(c.mu.waiting, s)
 	if s.gone || s.Err() != nil {
+		s.torn = begun
 		c.mu.Unlock()
 		return s.goneError()
 	}
