@@ -3,6 +3,7 @@ package statemachine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
@@ -33,6 +34,8 @@ type application struct {
 	collected *collector
 	// leaseChanges are those of the entries, in order.
 	leaseChanges []LeaseChange
+	// switched is what LeaseReads was before the entries.
+	switched time.Duration
 }
 
 // answer is what the caller is told about one envelope.
@@ -67,6 +70,9 @@ func (m *Machine) Apply(entries []*raftpb.Entry, report func(index, proposer, bo
 	if len(a.compactions) > 0 {
 		m.opts.OnCompaction()
 	}
+	if a.next.leaseReads != a.switched {
+		m.opts.OnLeaseReads()
+	}
 	if len(a.leaseChanges) > 0 {
 		m.opts.OnLeases(a.leaseChanges)
 	}
@@ -92,7 +98,7 @@ func (m *Machine) apply(entries []*raftpb.Entry) (*application, error) {
 		return nil, err
 	}
 	next := *v
-	a := &application{m: m, batch: batch, next: &next, answers: make([]answer, 0, len(entries)), before: v.revision}
+	a := &application{m: m, batch: batch, next: &next, answers: make([]answer, 0, len(entries)), before: v.revision, switched: v.leaseReads}
 	var recorder mvcc.Recorder
 	recorder, a.collected = m.recorder()
 	m.leases.Start(h.DB(), batch)

@@ -55,6 +55,8 @@ func (a *application) command(c *envelope.Command) (result any, err error) {
 		return a.setClusterVersion(c)
 	case envelope.KindDowngrade:
 		return a.setDowngrade(c)
+	case envelope.KindLeaseReads:
+		return a.setLeaseReads(c)
 	case envelope.KindAlarm, envelope.KindOwnAlarm:
 		return a.changeAlarm(c)
 	case envelope.KindFrame:

@@ -2,6 +2,7 @@ package statemachine
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"go.etcd.io/raft/v3/raftpb"
@@ -32,6 +33,7 @@ const (
 	effectLease          = 'l'
 	effectLeaseEnd       = 'z'
 	effectRefounded      = 'n'
+	effectLeaseReads     = 'r'
 )
 
 // effects computes the rolling hash. After each entry
@@ -151,6 +153,13 @@ func (e *effects) clusterVersion(version string) {
 func (e *effects) downgrade(target string) {
 	e.kind(effectDowngrade)
 	e.text(target)
+	e.flush()
+}
+
+// leaseReads covers the length of promises, 0 for off.
+func (e *effects) leaseReads(promise time.Duration) {
+	e.kind(effectLeaseReads)
+	e.numbers(uint64(promise))
 	e.flush()
 }
 

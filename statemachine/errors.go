@@ -46,6 +46,8 @@ var (
 	ErrOtherIncarnation = errors.New("statemachine: member is known with another data directory")
 	// ErrNotYet: the cluster version does not allow the command yet.
 	ErrNotYet = errors.New("statemachine: command is newer than the cluster version")
+	// ErrLeasePromise: lease reads with a promise out of bounds.
+	ErrLeasePromise = errors.New("statemachine: invalid length of a promise")
 )
 
 // Refusals of commands about leases, beside ErrLeaseNotFound.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/raft/v3/raftpb"
@@ -24,6 +25,7 @@ const (
 	metaConf           = "conf"            // ConfState
 	metaClusterVersion = "cluster-version" // text, major.minor.patch
 	metaDowngrade      = "downgrade"       // text, major.minor.patch; missing: none
+	metaLeaseReads     = "lease-reads"     // text, a duration; missing: off
 	metaSwept          = "swept"           // sweepRecord; the member's own
 )
 
@@ -114,7 +116,8 @@ type meta struct {
 	clusterID      uint64
 	conf           *raftpb.ConfState
 	clusterVersion Version
-	downgrade      string // target, "" for none
+	downgrade      string        // target, "" for none
+	leaseReads     time.Duration // 0: off
 	sweepRecord    sweepRecord
 }
 
@@ -135,6 +138,8 @@ func readMeta(db pebble.Reader, durable bool) (meta, error) {
 			m.clusterVersion, err = decodeClusterVersion(value)
 		case metaDowngrade:
 			m.downgrade, err = decodeDowngrade(value)
+		case metaLeaseReads:
+			m.leaseReads, err = decodeLeaseReads(value)
 		case metaSwept:
 			m.sweepRecord, err = decodeSweepRecord(value)
 		default:

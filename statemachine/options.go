@@ -45,6 +45,9 @@ type Options struct {
 	// OnLeases is told what became of leases, in order, once readers see it. It
 	// runs inside Apply and must not block.
 	OnLeases func([]LeaseChange)
+	// OnLeaseReads is told that LeaseReads may have changed. It runs inside Apply
+	// or Replace and must not block.
+	OnLeaseReads func()
 }
 
 const defaultHeadsBytes = 7 << 20
@@ -70,6 +73,9 @@ func (o *Options) EnsureDefaults() {
 	}
 	if o.OnCompaction == nil {
 		o.OnCompaction = func() {}
+	}
+	if o.OnLeaseReads == nil {
+		o.OnLeaseReads = func() {}
 	}
 	if o.OnLeases == nil {
 		o.OnLeases = func([]LeaseChange) {}

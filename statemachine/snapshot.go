@@ -54,6 +54,7 @@ func (m *Machine) Replace(stagedDir string) error {
 	}
 	m.advance(old.revision, next.revision, nil)
 	m.opts.OnCompaction()
+	m.opts.OnLeaseReads()
 	return nil
 }
 

@@ -18,7 +18,7 @@ type Version uint32
 
 // NewestVersion is the cluster version that this binary makes, and the newest
 // one that it knows.
-const NewestVersion Version = 0<<16 | 1<<8
+const NewestVersion Version = 0<<16 | 2<<8
 
 func (v Version) String() string {
 	if v == 0 {
@@ -48,6 +48,8 @@ func since(k envelope.Kind) Version {
 	switch k {
 	case envelope.KindSessionOpen, envelope.KindSessionClose, envelope.KindDowngrade, envelope.KindFrame:
 		return 0<<16 | 1<<8
+	case envelope.KindLeaseReads:
+		return 0<<16 | 2<<8
 	}
 	return 0
 }

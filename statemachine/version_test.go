@@ -46,7 +46,7 @@ func TestClusterVersion(t *testing.T) {
 			t.Errorf("%s: result %v, version %s", step.version, result, m.ClusterVersion())
 		}
 	}
-	if m.ClusterVersion() != statemachine.NewestVersion {
+	if m.ClusterVersion() != 0<<16|1<<8 {
 		t.Errorf("version %s", m.ClusterVersion())
 	}
 }
@@ -79,14 +79,14 @@ func TestNewerClusterIsFatal(t *testing.T) {
 	for name, entry := range map[string]func(*logWriter) *raftpb.Entry{
 		"envelope":     func(l *logWriter) *raftpb.Entry { return l.raw(newer(l, uint32(statemachine.NewestVersion)+1)) },
 		"far envelope": func(l *logWriter) *raftpb.Entry { return l.raw(newer(l, math.MaxUint32)) },
-		"setting it":   func(l *logWriter) *raftpb.Entry { return l.entry(setVersion(l.t, "0.1.1")) },
+		"setting it":   func(l *logWriter) *raftpb.Entry { return l.entry(setVersion(l.t, "0.2.1")) },
 	} {
 		m, l := start(t), newLog(t)
 		if results := apply(t, m, l.raw(newer(l, uint32(statemachine.NewestVersion)))); len(results) != 1 {
 			t.Fatal("the newest version known was refused")
 		}
 		_, err := m.Apply([]*raftpb.Entry{l.entry(setVersion(t, "0.1.0")), entry(l)}, nil)
-		if !errors.Is(err, statemachine.ErrNewerCluster) || !strings.Contains(err.Error(), "0.1.0 at most; start this member with a newer binary") {
+		if !errors.Is(err, statemachine.ErrNewerCluster) || !strings.Contains(err.Error(), "0.2.0 at most; start this member with a newer binary") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if index, _ := m.Applied(); index != 2 || m.ClusterVersion() != 0 {
@@ -97,7 +97,7 @@ func TestNewerClusterIsFatal(t *testing.T) {
 
 // TestNewerStateIsRefused: an older binary does not open what a newer one left.
 func TestNewerStateIsRefused(t *testing.T) {
-	for _, version := range []string{"0.2.0", "damaged"} {
+	for _, version := range []string{"0.3.0", "damaged"} {
 		fs := vfs.NewMem()
 		m := open(t, fs)
 		if err := m.Bootstrap(seed()); err != nil {
@@ -116,7 +116,7 @@ func TestNewerStateIsRefused(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]error{"0.2.0": statemachine.ErrNewerCluster, "damaged": statemachine.ErrForeignState}[version]
+		want := map[string]error{"0.3.0": statemachine.ErrNewerCluster, "damaged": statemachine.ErrForeignState}[version]
 		if _, err := statemachine.Open(options(t, fs)); !errors.Is(err, want) {
 			t.Errorf("%s: %v", version, err)
 		}

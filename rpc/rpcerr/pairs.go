@@ -58,6 +58,7 @@ func statePairs() []Pair {
 		{statemachine.ErrMemberChangeRefused, own(codes.FailedPrecondition, "this change of the members is refused: it would leave no voting member, or is not one change")},
 		{statemachine.ErrOtherIncarnation, own(codes.FailedPrecondition, "member is known with another data directory")},
 		{statemachine.ErrNotYet, own(codes.FailedPrecondition, "cluster version does not allow this command yet")},
+		{statemachine.ErrLeasePromise, own(codes.InvalidArgument, "promise of lease reads must take 20 ms to 60 s")},
 		{statemachine.ErrSessionUnknown, own(codes.NotFound, "session not found")},
 		{statemachine.ErrSessionUsed, own(codes.FailedPrecondition, "session was used meanwhile")},
 		{statemachine.ErrSessionForeign, own(codes.PermissionDenied, "session belongs to another user")},

@@ -33,6 +33,7 @@ const (
 	KindLeaseRemaining Kind = 15 // LeaseRemaining: what is left of long leases
 	KindDowngrade      Kind = 16 // membershippb.DowngradeInfoSetRequest
 	KindFrame          Kind = 17 // Frame: independent writes of a client, each with a result of its own
+	KindLeaseReads     Kind = 18 // LeaseReads: whether leaders may answer reads by leases, and for how long voters promise
 )
 
 // CommandsMax bounds the commands of one envelope, so that index<<16 | position

@@ -43,6 +43,8 @@ func TestGoldenRecords(t *testing.T) {
 			return fmt.Sprintf("%x", envelope.LeaseRevoke{ID: -2, Term: 3}.Encode())
 		case "remaining":
 			return fmt.Sprintf("%x", sampleRemaining().Encode())
+		case "lease-reads":
+			return fmt.Sprintf("%x", envelope.LeaseReads{PromiseMS: 500}.Encode())
 		}
 		return "unknown command"
 	})
@@ -71,6 +73,11 @@ func TestLeaseRecordsRoundTrip(t *testing.T) {
 	}
 	for _, want := range []envelope.LeaseRemaining{{}, sampleRemaining()} {
 		if got, err := envelope.DecodeLeaseRemaining(want.Encode()); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("decoded %+v, want %+v, %v", got, want, err)
+		}
+	}
+	for _, want := range []envelope.LeaseReads{{}, {PromiseMS: 500}, {PromiseMS: math.MaxUint64}} {
+		if got, err := envelope.DecodeLeaseReads(want.Encode()); err != nil || got != want || got.Promise() < 0 {
 			t.Errorf("decoded %+v, want %+v, %v", got, want, err)
 		}
 	}
