@@ -196,11 +196,16 @@ type cluster struct {
 	idle  map[uint64]bool
 	hasty bool           // everything happens before commits that are held become due
 	sent  map[uint64]int // messages to each member
+	// now is the time; clocks are ahead of it by skew. A tick is 100 ms.
+	now  time.Duration
+	skew map[uint64]time.Duration
+	// leases, if set, says which messages about leases arrive.
+	leases func(from uint64, m LeaseMessage) bool
 }
 
 func newCluster(t *testing.T, n int, tune func(*Config)) *cluster {
 	cryptotest.SetGlobalRandom(t, 7)
-	c := &cluster{t: t, members: map[uint64]*member{}, cut: map[uint64]bool{}, sent: map[uint64]int{}, conf: &raftpb.ConfState{}}
+	c := &cluster{t: t, members: map[uint64]*member{}, cut: map[uint64]bool{}, sent: map[uint64]int{}, now: time.Hour, skew: map[uint64]time.Duration{}, conf: &raftpb.ConfState{}}
 	for id := uint64(1); id <= uint64(n); id++ {
 		c.conf.Voters = append(c.conf.Voters, id)
 	}
@@ -215,7 +220,8 @@ func (c *cluster) add(tune func(*Config)) uint64 {
 	id := uint64(len(c.members) + 1)
 	conf := proto.CloneOf(c.conf)
 	m := &member{log: newMemLog(conf), state: &countState{applied: 1, seen: map[[3]uint64]bool{}, conf: conf}}
-	cfg := Config{ID: id, Boot: 1, Applied: 1, Pack: packTest(id, 1), Jitter: jitter, OnEvent: func(e Event) {
+	now := func() time.Duration { return c.now + c.skew[id] }
+	cfg := Config{ID: id, Boot: 1, Applied: 1, Pack: packTest(id, 1), Jitter: jitter, Now: now, OnEvent: func(e Event) {
 		c.events = append(c.events, fmt.Sprintf("%d: %d term %d leader %d", id, e.Kind, e.Term, e.Leader))
 	}}
 	if tune != nil {
@@ -277,6 +283,11 @@ func (c *cluster) round(id uint64) (busy bool) {
 			c.members[msg.GetTo()].core.Step(msg)
 		}
 	}
+	for _, l := range out.Leases {
+		if !c.cut[id] && !c.cut[l.To] && (c.leases == nil || c.leases(id, l)) {
+			c.members[l.To].core.StepLease(id, l)
+		}
+	}
 	for _, f := range out.Forwards {
 		if !c.cut[id] && !c.cut[f.To] && (c.drop == nil || !c.drop(f)) {
 			c.members[f.To].core.StepForwarded(id, f.Batch)
@@ -286,11 +297,12 @@ func (c *cluster) round(id uint64) (busy bool) {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	return busy || len(out.Messages)+len(out.Writes)+len(out.Applies)+len(out.Forwards) > 0
+	return busy || len(out.Messages)+len(out.Leases)+len(out.Writes)+len(out.Applies)+len(out.Forwards) > 0
 }
 
 func (c *cluster) tick(n int) {
 	for range n {
+		c.now += 100 * time.Millisecond
 		for id := uint64(1); id <= uint64(len(c.members)); id++ {
 			c.members[id].core.Tick()
 		}

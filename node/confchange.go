@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 
+	"go.etcd.io/raft/v3/quorum"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -15,6 +16,16 @@ func (c *Core) noteConf(conf *raftpb.ConfState) {
 	if was && slices.Contains(conf.GetVoters(), c.cfg.ID) {
 		c.cfg.OnEvent(Event{Kind: EventVoter, Term: c.status.Term, Leader: c.status.Leader})
 	}
+	c.voters = quorum.JointConfig{majority(conf.GetVoters()), majority(conf.GetVotersOutgoing())}
+	c.settleLease()
+}
+
+func majority(voters []uint64) quorum.MajorityConfig {
+	m := make(quorum.MajorityConfig, len(voters))
+	for _, id := range voters {
+		m[id] = struct{}{}
+	}
+	return m
 }
 
 // applyConf activates a configuration change. The state machine computed the

@@ -25,6 +25,9 @@ type Config struct {
 	// InitialTickAdvance lets all but the last tick of the first election
 	// timeout pass at once, so that a cluster that starts together elects soon.
 	InitialTickAdvance bool
+	// PromisedFor is for how long earlier lives of this member may have promised
+	// leaders not to help others to win, see SetLeaderLease.
+	PromisedFor time.Duration
 	// NoPreVote lets a member that misses its leader raise the term without
 	// asking first whether it could win. Since that deposes a live leader behind a
 	// broken connection, such a member waits for the election timeout.
@@ -76,6 +79,12 @@ type Config struct {
 	// Jitter returns a random duration in [0, below). Default: a random one.
 	Jitter func(below time.Duration) time.Duration
 
+	// Now is this machine's clock, which never goes back. It has to go on while
+	// the process or the machine stands still, and at the rate of the others'
+	// clocks, about: leader leases are measured with it, nothing else. Default:
+	// the time since the first call of EnsureDefaults.
+	Now func() time.Duration
+
 	Logger *zap.Logger
 	// OnEvent receives changes of role, leader and progress, in order, on the
 	// loop's goroutine; it must not block.
@@ -115,6 +124,10 @@ func (c *Config) EnsureDefaults() {
 	if c.Jitter == nil {
 		c.Jitter = func(below time.Duration) time.Duration { return rand.N(below) }
 	}
+	if c.Now == nil {
+		began := time.Now().Add(-time.Second) // 0 is no time
+		c.Now = func() time.Duration { return time.Since(began) }
+	}
 	if c.Logger == nil {
 		c.Logger = zap.NewNop()
 	}
@@ -136,6 +149,7 @@ func (c *Config) Validate() error {
 	fail(c.Pack == nil, "Pack is missing")
 	fail(c.TickInterval <= 0, "TickInterval must be positive")
 	fail(c.ElectionTicks < 2, "ElectionTicks must be at least 2")
+	fail(c.PromisedFor < 0, "PromisedFor must not be negative")
 	fail(c.FlushEntries < 0, "FlushEntries must not be negative")
 	fail(c.WindowBatches >= batchIDSpread, "WindowBatches must stay below the deduplication window")
 	for _, l := range []struct {

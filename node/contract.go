@@ -105,6 +105,8 @@ type Transport interface {
 	// Send takes over messages, in order for each receiver. MsgSnap means:
 	// stream the snapshot's files, then deliver the message.
 	Send(messages []*raftpb.Message)
+	// SendLeases takes over what leaders and voters say about leader leases.
+	SendLeases(messages []LeaseMessage)
 	// Forward carries a packed batch of proposals to the leader, once.
 	Forward(to uint64, batch []byte)
 	// Holders asks the member `to` (the leader) how many members hold the log

@@ -131,14 +131,19 @@ type Stats struct {
 	QueuedWrites    int
 	QueuedApplies   int
 	DroppedMessages uint64
+	// Rounds of reads that this member confirmed as leader: by its lease, or by
+	// an exchange with a quorum.
+	ReadsByLease, ReadsByQuorum uint64
 }
 
 // Stats returns the lengths of the node's queues.
 func (n *Node) Stats() Stats {
 	commands, batches := n.core.proposals.queued()
+	byLease, byQuorum := n.core.ReadRounds()
 	return Stats{
 		QueuedCommands: commands, InflightBatches: batches,
 		QueuedWrites: n.writes.len(), QueuedApplies: n.applies.len(),
 		DroppedMessages: n.inbox.droppedCount(),
+		ReadsByLease:    byLease, ReadsByQuorum: byQuorum,
 	}
 }

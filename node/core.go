@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3"
+	"go.etcd.io/raft/v3/quorum"
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 )
@@ -53,6 +54,11 @@ type Core struct {
 	campaigns     int
 	failoverUntil uint64
 
+	lease     leaderLease
+	voters    quorum.JointConfig // as of the last configuration applied
+	skipTicks int                // of the first election timeout, see Config.InitialTickAdvance
+	confirmed readRounds
+
 	disk       watchdog
 	postponed  postponed
 	confirming confirming
@@ -91,18 +97,37 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 	if c.flushes.log.bytes, err = bytesBeyond(log, cfg.Applied); err != nil {
 		return nil, err
 	}
-	if len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == cfg.ID {
-		// Nobody else can be leader, so there is nobody to wait for.
-		if err := rn.Campaign(); err != nil {
-			return nil, fmt.Errorf("campaign as the only voter: %w", err)
-		}
-	} else if cfg.InitialTickAdvance {
-		for range cfg.ElectionTicks - 1 {
-			rn.Tick()
-		}
+	if cfg.PromisedFor > 0 {
+		c.lease.promisedUntil = cfg.Now() + cfg.PromisedFor
+	}
+	if err := c.hurry(len(conf.GetVoters()) == 1 && conf.GetVoters()[0] == cfg.ID); err != nil {
+		return nil, err
 	}
 	c.collect()
 	return c, nil
+}
+
+// hurry makes the first election come soon, but not before the promises of
+// earlier lives have run out.
+func (c *Core) hurry(alone bool) error {
+	promised := c.promiseLeft()
+	switch {
+	case alone && promised == 0:
+		// Nobody else can be leader, so there is nobody to wait for.
+		if err := c.rn.Campaign(); err != nil {
+			return fmt.Errorf("campaign as the only voter: %w", err)
+		}
+	case alone:
+		c.failover(promised)
+	case c.cfg.InitialTickAdvance:
+		c.skipTicks = c.cfg.ElectionTicks - 1
+		if promised == 0 {
+			for ; c.skipTicks > 0; c.skipTicks-- {
+				c.rn.Tick()
+			}
+		}
+	}
+	return nil
 }
 
 // bytesBeyond is the size of the log's entries that the state machine does not
@@ -168,7 +193,9 @@ func (c *Core) Tick() {
 	c.putPostponed()
 	c.noteLive() // before raft may forget
 	c.confirming.tick()
-	c.rn.Tick()
+	c.tickRaft()
+	c.askForLease()
+	c.status.Lease = c.leaseHolds()
 	c.watchDisk()
 	c.resendLost()
 }
@@ -193,7 +220,7 @@ func (c *Core) resendLost() {
 
 func (c *Core) retryReads(term uint64) {
 	for _, context := range c.reads.retry(c.tick, term, uint64(c.cfg.ElectionTicks+1)/2) {
-		c.rn.ReadIndex(context)
+		c.readIndex(context)
 	}
 }
 
@@ -209,10 +236,16 @@ func (c *Core) Step(m *raftpb.Message) {
 	switch m.GetType() {
 	case raftpb.MsgApp:
 		c.leaderCommit = max(c.leaderCommit, m.GetCommit())
+	case raftpb.MsgVote, raftpb.MsgPreVote:
+		if c.breaksPromise(m) {
+			return
+		}
+	case raftpb.MsgTransferLeader:
+		c.giveUpLease()
 	case raftpb.MsgReadIndex:
 		c.awaited(m.GetFrom())
 		if c.rn.BasicStatus().RaftState == raft.StateLeader && len(m.GetEntries()) == 1 {
-			c.reads.joinFor(readRequest{m.GetFrom(), m.GetEntries()[0].GetData()})
+			c.readFor(readRequest{m.GetFrom(), m.GetEntries()[0].GetData()})
 			return
 		}
 	case raftpb.MsgHeartbeatResp:
@@ -240,6 +273,9 @@ func (c *Core) willInstall(s *raftpb.Snapshot) bool {
 // step hands m to raft. The only errors are about peers that are no longer
 // members and proposals without a leader, and both mean that m is dropped.
 func (c *Core) step(m *raftpb.Message) {
+	if m.GetType() == raftpb.MsgPreVoteResp && c.breaksPromise(m) {
+		return // also this member's own
+	}
 	if err := c.rn.Step(m); err != nil && !errors.Is(err, raft.ErrStepPeerNotFound) && !errors.Is(err, raft.ErrProposalDropped) {
 		c.cfg.Logger.Sugar().Warnf("raft refused a %s from %x: %v", m.GetType(), m.GetFrom(), err)
 	}

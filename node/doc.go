@@ -6,7 +6,7 @@
 //
 // It has two halves. Core is deterministic: events go in (a tick, a message, a
 // finished write), an Output comes out, and nothing in it has a goroutine, a
-// clock or randomness of its own. Node drives a Core on goroutines. The
+// clock or randomness of its own: those are passed in. Node drives a Core on goroutines. The
 // simulator drives the same Core, with the same Persist and Execute, on an
 // event heap.
 //
@@ -45,6 +45,14 @@
 // for as many readers as that has. A round gets a fresh context each time it is
 // sent and is sent again when the term changes or half an election timeout passes
 // without an answer. The leader asks no more followers than make a quorum.
+//
+// With leader leases (SetLeaderLease) a leader confirms a round by itself while a
+// quorum has promised not to help another member to win. The time of its question
+// and the length of the promises, less a margin, bound the lease, by a clock that
+// Config passes in; a voter keeps its promise whatever it learns, and after a
+// restart. Raft's own leases are not used: they count ticks, which stand still
+// with a paused process, and need every member to be configured alike
+// (docs/adr/0008-lease-reads.md).
 //
 // # Goroutines and locks
 //

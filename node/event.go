@@ -50,6 +50,8 @@ type Status struct {
 	Last    uint64
 	Commit  uint64
 	Applied uint64
+	// Lease says whether this member held a leader lease at its last tick.
+	Lease bool
 	// LeaderChanges counts the leaders seen since the start.
 	LeaderChanges uint64
 }

@@ -21,7 +21,9 @@ const (
 // that dies. If it was the leader there is no point in waiting for the election
 // timeout: this member forgets it, so that it grants votes at once, and
 // campaigns by PreVote after a short pause. A live leader behind a broken
-// connection keeps its quorum, and nothing happens.
+// connection keeps its quorum, and nothing happens. What was promised to a
+// leader holds all the same, and the pause is as much longer: a leader that
+// closed a connection may live, and count on it.
 func (c *Core) PeerDown(id uint64) {
 	basic := c.rn.BasicStatus()
 	if id == raft.None || basic.Lead != id || id == c.cfg.ID || c.learner || c.cfg.NoPreVote {
@@ -31,9 +33,14 @@ func (c *Core) PeerDown(id uint64) {
 		c.cfg.Logger.Sugar().Warnf("raft does not forget leader %x: %v", id, err)
 		return
 	}
-	c.failoverUntil = c.tick + uint64(2*c.cfg.ElectionTicks)
+	c.failover(c.promiseLeft() + c.cfg.Jitter(campaignFirstMax))
+}
+
+// failover begins to campaign after a pause, for about two election timeouts.
+func (c *Core) failover(pause time.Duration) {
+	c.failoverUntil = c.tick + uint64(pause/c.cfg.TickInterval) + uint64(2*c.cfg.ElectionTicks)
 	c.campaigns = 0
-	c.campaignIn(c.cfg.Jitter(campaignFirstMax))
+	c.campaignIn(pause)
 }
 
 // campaignIn asks the driver to call CampaignDue, unless a call is under way.
@@ -50,6 +57,10 @@ func (c *Core) campaignIn(d time.Duration) {
 func (c *Core) CampaignDue() {
 	c.campaigning = false
 	if c.rn.BasicStatus().Lead != raft.None || c.tick >= c.failoverUntil {
+		return
+	}
+	if left := c.promiseLeft(); left > 0 {
+		c.campaignIn(left)
 		return
 	}
 	// Raft refuses while a committed configuration change is not applied; the

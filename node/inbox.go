@@ -25,6 +25,7 @@ type inbox struct {
 type items struct {
 	messages  []*raftpb.Message
 	forwarded []forwarded
+	leases    []leaseFrom
 	writes    []writeDone
 	applied   []Applied
 	calls     []func(*Core)
@@ -33,6 +34,11 @@ type items struct {
 type forwarded struct {
 	from  uint64
 	batch []byte
+}
+
+type leaseFrom struct {
+	from    uint64
+	message LeaseMessage
 }
 
 type writeDone struct {
@@ -85,6 +91,17 @@ func (b *inbox) forward(from uint64, batch []byte) bool {
 	return true
 }
 
+func (b *inbox) lease(from uint64, m LeaseMessage) {
+	b.mu.Lock()
+	if !b.roomLocked(len(b.mu.leases), 0) {
+		b.mu.Unlock()
+		return
+	}
+	b.mu.leases = append(b.mu.leases, leaseFrom{from, m})
+	b.mu.Unlock()
+	b.signal()
+}
+
 func (b *inbox) roomLocked(count, bytes int) bool {
 	if count < b.cfg.InboxMessagesMax && (b.mu.bytes == 0 || b.mu.bytes+bytes <= b.cfg.InboxBytesMax) {
 		return true
@@ -106,10 +123,11 @@ func (b *inbox) take(empty items) items {
 func (i items) reset() items {
 	clear(i.messages)
 	clear(i.forwarded)
+	clear(i.leases)
 	clear(i.writes)
 	clear(i.applied)
 	clear(i.calls)
-	return items{i.messages[:0], i.forwarded[:0], i.writes[:0], i.applied[:0], i.calls[:0]}
+	return items{i.messages[:0], i.forwarded[:0], i.leases[:0], i.writes[:0], i.applied[:0], i.calls[:0]}
 }
 
 func (b *inbox) droppedCount() uint64 {

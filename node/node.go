@@ -125,6 +125,9 @@ func (n *Node) deliver(in *items) {
 	for _, m := range in.messages {
 		n.core.Step(m)
 	}
+	for _, l := range in.leases {
+		n.core.StepLease(l.from, l.message)
+	}
 	for _, f := range in.forwarded {
 		n.core.StepForwarded(f.from, f.batch)
 	}
@@ -145,6 +148,9 @@ func (n *Node) round() {
 	n.applies.put(out.Applies)
 	if len(out.Messages) > 0 {
 		n.rooms.Transport.Send(out.Messages)
+	}
+	if len(out.Leases) > 0 {
+		n.rooms.Transport.SendLeases(out.Leases)
 	}
 	for _, f := range out.Forwards {
 		n.rooms.Transport.Forward(f.To, f.Batch)
@@ -298,6 +304,24 @@ func (n *Node) Step(m *raftpb.Message) {
 
 // StepForwarded takes a batch of proposals that another member packed.
 func (n *Node) StepForwarded(from uint64, batch []byte) { n.inbox.forward(from, batch) }
+
+// StepLease takes what a member says about leader leases.
+func (n *Node) StepLease(from uint64, m LeaseMessage) { n.inbox.lease(from, m) }
+
+// SetLeaderLease is Core.SetLeaderLease. On return nothing is promised any more
+// for another length.
+func (n *Node) SetLeaderLease(ctx context.Context, length time.Duration) error {
+	set := make(chan struct{})
+	n.call(func(c *Core) { c.SetLeaderLease(length); close(set) })
+	select {
+	case <-set:
+		return nil
+	case <-n.done:
+		return ErrStopped
+	case <-ctx.Done():
+		return fmt.Errorf("set the leader lease: %w", context.Cause(ctx))
+	}
+}
 
 // ReportUnreachable is the transport's word that messages to id were lost.
 func (n *Node) ReportUnreachable(id uint64) { n.call(func(c *Core) { c.ReportUnreachable(id) }) }

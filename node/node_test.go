@@ -41,6 +41,14 @@ func (p port) Send(messages []*raftpb.Message) {
 	}
 }
 
+func (p port) SendLeases(messages []LeaseMessage) {
+	for _, m := range messages {
+		if n := p.to(m.To); n != nil {
+			n.StepLease(p.from, m)
+		}
+	}
+}
+
 func (p port) Forward(to uint64, batch []byte) {
 	if n := p.to(to); n != nil {
 		n.StepForwarded(p.from, batch)

@@ -43,12 +43,13 @@ func (c *Core) pump() {
 		c.hand(b, basic.Lead, basic.GetTerm())
 	}
 	for {
-		context := c.reads.start(c.tick, basic.GetTerm())
+		context := c.reads.start(c.tick, basic.GetTerm(), c.leased())
 		if context == nil {
 			break
 		}
-		c.rn.ReadIndex(context)
+		c.readIndex(context)
 	}
+	c.reads.release(c.applied) // those that a lease has confirmed
 }
 
 // hand gives a batch to the leader: by a proposal here, by a forward elsewhere.

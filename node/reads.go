@@ -5,6 +5,9 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3"
 )
 
 // ReadRound is one ReadIndex exchange with the leader that answers every read
@@ -102,10 +105,11 @@ func (r *reads) joinFor(request readRequest) {
 }
 
 // start returns the context of a round to send now, or nil.
-func (r *reads) start(tick, term uint64) []byte {
+// free: a round costs no messages, so that readers need not wait for others.
+func (r *reads) start(tick, term uint64, free bool) []byte {
 	r.mu.Lock()
 	round := r.mu.joining
-	r.mu.enough = r.enough(tick)
+	r.mu.enough = r.enough(tick, free)
 	if round == nil || round.readers < r.mu.enough {
 		r.mu.Unlock()
 		return nil
@@ -117,11 +121,11 @@ func (r *reads) start(tick, term uint64) []byte {
 }
 
 // enough is how many readers a round needs that is sent now.
-func (r *reads) enough(tick uint64) int {
+func (r *reads) enough(tick uint64, free bool) int {
 	if len(r.inflight) >= r.max {
 		return math.MaxInt
 	}
-	if len(r.inflight) == 0 {
+	if len(r.inflight) == 0 || free {
 		return 1
 	}
 	newest := r.inflight[len(r.inflight)-1]
@@ -171,6 +175,42 @@ func (r *reads) confirmed(context []byte, index uint64) (answered []readRequest)
 		}
 	}
 	return answered
+}
+
+// readRounds counts the rounds of reads that this member confirmed as leader,
+// its own and those of others.
+type readRounds struct{ byLease, byQuorum atomic.Uint64 }
+
+// ReadRounds returns how many rounds of reads this member has confirmed as
+// leader: by its lease, and by an exchange with a quorum that was begun.
+func (c *Core) ReadRounds() (byLease, byQuorum uint64) {
+	return c.confirmed.byLease.Load(), c.confirmed.byQuorum.Load()
+}
+
+// readIndex has a round of reads confirmed: at once by this member's lease, or
+// by raft.
+func (c *Core) readIndex(context []byte) {
+	if c.leaseHolds() {
+		c.confirmed.byLease.Add(1)
+		commit := c.rn.BasicStatus().GetCommit()
+		c.answerReads(c.reads.confirmed(context, commit), commit)
+		return
+	}
+	if c.rn.BasicStatus().RaftState == raft.StateLeader {
+		c.confirmed.byQuorum.Add(1)
+	}
+	c.rn.ReadIndex(context)
+}
+
+// readFor answers a follower that asks this leader for a round of reads: at once
+// by the lease, or by the next round.
+func (c *Core) readFor(request readRequest) {
+	if c.leaseHolds() {
+		c.confirmed.byLease.Add(1)
+		c.answerReads([]readRequest{request}, c.rn.BasicStatus().GetCommit())
+		return
+	}
+	c.reads.joinFor(request)
 }
 
 // release lets the readers go whose index is applied, and reports whether there

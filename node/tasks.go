@@ -10,6 +10,7 @@ import (
 // the state machine in order; messages may be sent at once.
 type Output struct {
 	Messages []*raftpb.Message
+	Leases   []LeaseMessage
 	Forwards []Forward
 	Writes   []Write
 	Applies  []Apply

@@ -23,6 +23,7 @@ func (c *Core) TransferLeader() uint64 {
 		}
 	})
 	if best != 0 {
+		c.giveUpLease()
 		c.rn.TransferLeader(best)
 	}
 	return best
@@ -32,6 +33,7 @@ func (c *Core) TransferLeader() uint64 {
 // member leads and the other one is a voter.
 func (c *Core) TransferTo(id uint64) {
 	if c.rn.BasicStatus().RaftState == raft.StateLeader {
+		c.giveUpLease()
 		c.rn.TransferLeader(id)
 	}
 }

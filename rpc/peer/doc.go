@@ -3,7 +3,7 @@
 //
 // Every member dials every other. For each one it keeps two lanes, each a
 // connection of its own so that gigabytes in one socket never delay the other:
-// the urgent lane (heartbeats, votes, acknowledgements, ReadIndex) and the bulk
+// the urgent lane (heartbeats, votes, acknowledgements, ReadIndex, leader leases) and the bulk
 // lane (appends, forwarded batches). Lanes are framed by ourselves (wire.go,
 // peer.proto): gRPC takes a message through two more goroutines at each end, which
 // on an idle machine costs more than the message. Questions and snapshots travel

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"raftkv/node"
 	"raftkv/rpc/h2"
 	"raftkv/rpc/listen"
 )
@@ -44,6 +45,11 @@ type forwarded struct {
 	batch string
 }
 
+type leaseFrom struct {
+	from uint64
+	node.LeaseMessage
+}
+
 type snapshotReport struct {
 	id uint64
 	ok bool
@@ -53,6 +59,7 @@ type snapshotReport struct {
 type recorder struct {
 	messages    chan *raftpb.Message
 	forwarded   chan forwarded
+	leases      chan leaseFrom
 	unreachable chan uint64 // capacity 1 and lossy: reports may be many
 	snapshots   chan snapshotReport
 	// gate, if not nil, holds up every MsgApp until it is closed; entered
@@ -65,6 +72,7 @@ type recorder struct {
 func newRecorder() *recorder {
 	return &recorder{
 		messages: make(chan *raftpb.Message, 100_000), forwarded: make(chan forwarded, 100_000),
+		leases:      make(chan leaseFrom, 1000),
 		unreachable: make(chan uint64, 1), snapshots: make(chan snapshotReport, 1000), entered: make(chan struct{}, 1),
 	}
 }
@@ -83,6 +91,8 @@ func (r *recorder) Step(m *raftpb.Message) {
 func (r *recorder) StepForwarded(from uint64, batch []byte) {
 	r.forwarded <- forwarded{from, string(batch)}
 }
+
+func (r *recorder) StepLease(from uint64, m node.LeaseMessage) { r.leases <- leaseFrom{from, m} }
 
 func (r *recorder) ReportUnreachable(id uint64) {
 	select {

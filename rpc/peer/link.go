@@ -195,7 +195,7 @@ func (k *link) encodeLocked(l *lane) (bool, error) {
 	}
 	l.sent.frames.Add(1)
 	l.sent.bytes.Add(uint64(bytes))
-	l.sent.messages.Add(uint64(len(frame.GetMessages()) + len(frame.GetBatches())))
+	l.sent.messages.Add(uint64(len(frame.GetMessages()) + len(frame.GetBatches()) + len(frame.GetLeases())))
 	return true, nil
 }
 

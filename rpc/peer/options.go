@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc/credentials"
 
+	"raftkv/node"
 	"raftkv/rpc/h2"
 )
 
@@ -20,6 +21,8 @@ import (
 type Handler interface {
 	Step(m *raftpb.Message)
 	StepForwarded(from uint64, batch []byte)
+	// StepLease takes what a member says about leader leases.
+	StepLease(from uint64, m node.LeaseMessage)
 	ReportUnreachable(id uint64)
 	ReportSnapshot(id uint64, ok bool)
 	// Holders returns how many of all members hold the log up to index when

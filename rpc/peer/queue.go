@@ -4,12 +4,15 @@ import (
 	"sync"
 
 	"go.etcd.io/raft/v3/raftpb"
+
+	"raftkv/node"
 	"raftkv/rpc/peer/peerpb"
 )
 
-// item is a raft message or a forwarded batch.
+// item is a raft message, a forwarded batch, or about a leader lease.
 type item struct {
 	message   *raftpb.Message
+	lease     *peerpb.LeaderLease
 	batch     []byte
 	sizeBytes int
 }
@@ -20,6 +23,12 @@ func messageItem(m *raftpb.Message) item {
 		n += 24 + len(e.GetData())
 	}
 	return item{message: m, sizeBytes: n}
+}
+
+func leaseItem(m node.LeaseMessage) item {
+	return item{sizeBytes: 64, lease: &peerpb.LeaderLease{
+		Term: m.Term, SentAtNs: int64(m.SentAt), LengthNs: int64(m.Length), Promise: m.Promise,
+	}}
 }
 
 func batchItem(batch []byte) item { return item{batch: batch, sizeBytes: 8 + len(batch)} }
@@ -90,9 +99,12 @@ func (q *queue) take(frameBytes int) (f *peerpb.Frame, bytes int) {
 		f.Messages = make([]*raftpb.Message, 0, messages)
 	}
 	for _, i := range q.mu.items[:n] {
-		if i.message != nil {
+		switch {
+		case i.message != nil:
 			f.Messages = append(f.Messages, i.message)
-		} else {
+		case i.lease != nil:
+			f.Leases = append(f.Leases, i.lease)
+		default:
 			f.Batches = append(f.Batches, i.batch)
 		}
 	}

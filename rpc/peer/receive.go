@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
 
+	"raftkv/node"
 	"raftkv/rpc/peer/peerpb"
 )
 
@@ -147,7 +148,13 @@ func (t *Transport) deliver(from uint64, frame *peerpb.Frame) {
 	for _, batch := range frame.GetBatches() {
 		t.handler.StepForwarded(from, batch)
 	}
-	t.counters.received.Add(uint64(len(frame.GetMessages()) + len(frame.GetBatches())))
+	for _, l := range frame.GetLeases() {
+		t.handler.StepLease(from, node.LeaseMessage{
+			To: t.opts.MemberID, Term: l.GetTerm(), Promise: l.GetPromise(),
+			SentAt: time.Duration(l.GetSentAtNs()), Length: time.Duration(l.GetLengthNs()),
+		})
+	}
+	t.counters.received.Add(uint64(len(frame.GetMessages()) + len(frame.GetBatches()) + len(frame.GetLeases())))
 }
 
 // acceptable refuses what no honest member sends this way: messages of or for

@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/time/rate"
 	"google.golang.org/grpc"
+
+	"raftkv/node"
 	"raftkv/rpc/peer/peerpb"
 )
 
@@ -294,6 +296,16 @@ func (t *Transport) Forward(to uint64, batch []byte) {
 		return
 	}
 	t.reports.unreachable(to)
+}
+
+// SendLeases takes over what is said about leader leases.
+func (t *Transport) SendLeases(messages []node.LeaseMessage) {
+	for _, m := range messages {
+		if r := t.remote(m.To); r != nil {
+			r.urgent.put(leaseItem(m))
+			r.urgent.flush()
+		}
+	}
 }
 
 // Connected reports whether both lanes to a member work.

@@ -13,6 +13,8 @@ import (
 
 	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
+
+	"raftkv/node"
 )
 
 // Whatever is sent arrives once, equal, and in order within its lane.
@@ -50,6 +52,20 @@ func TestDeliveryAndOrder(t *testing.T) {
 	}
 	if got := b.Stats().Received; got != count {
 		t.Errorf("the receiver counts %d messages", got)
+	}
+}
+
+// What is said about leader leases arrives as it was sent, from whom it was sent.
+func TestLeasesTravel(t *testing.T) {
+	a, b := pair(t, nil)
+	want := node.LeaseMessage{To: 2, Term: 1 << 60, SentAt: 1<<62 + 1, Length: 300 * time.Millisecond, Promise: true}
+	ask := want
+	ask.Promise = false
+	a.SendLeases([]node.LeaseMessage{want, {To: 7, Term: 3}, ask})
+	for _, want := range []node.LeaseMessage{want, ask} {
+		if got := await(t, b.leases, "lease"); got.LeaseMessage != want || got.from != 1 {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
 	}
 }
 

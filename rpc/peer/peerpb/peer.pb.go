@@ -217,7 +217,7 @@ func (x MemberChange_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MemberChange_Kind.Descriptor instead.
 func (MemberChange_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{15, 0}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{16, 0}
 }
 
 type LeaseAnswer_State int32
@@ -269,7 +269,7 @@ func (x LeaseAnswer_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use LeaseAnswer_State.Descriptor instead.
 func (LeaseAnswer_State) EnumDescriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{23, 0}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{24, 0}
 }
 
 // Hello says who speaks, and to whom.
@@ -537,6 +537,7 @@ type Frame struct {
 	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
 	Messages      []*raftpb.Message      `protobuf:"bytes,2,rep,name=messages,proto3" json:"messages,omitempty"`
 	Batches       [][]byte               `protobuf:"bytes,3,rep,name=batches,proto3" json:"batches,omitempty"`
+	Leases        []*LeaderLease         `protobuf:"bytes,4,rep,name=leases,proto3" json:"leases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -592,6 +593,86 @@ func (x *Frame) GetBatches() [][]byte {
 	return nil
 }
 
+func (x *Frame) GetLeases() []*LeaderLease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+// LeaderLease is a leader's question for a promise, or a voter's promise, that
+// no other leader is elected for a time. Members send it once the cluster's
+// version is 0.2.0, with which lease reads come.
+type LeaderLease struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Term  uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	// When the leader asked, in nanoseconds of its own clock; a promise repeats it.
+	SentAtNs int64 `protobuf:"varint,2,opt,name=sent_at_ns,json=sentAtNs,proto3" json:"sent_at_ns,omitempty"`
+	// For how long, from when the promise is made.
+	LengthNs      int64 `protobuf:"varint,3,opt,name=length_ns,json=lengthNs,proto3" json:"length_ns,omitempty"`
+	Promise       bool  `protobuf:"varint,4,opt,name=promise,proto3" json:"promise,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaderLease) Reset() {
+	*x = LeaderLease{}
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaderLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaderLease) ProtoMessage() {}
+
+func (x *LeaderLease) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaderLease.ProtoReflect.Descriptor instead.
+func (*LeaderLease) Descriptor() ([]byte, []int) {
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *LeaderLease) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *LeaderLease) GetSentAtNs() int64 {
+	if x != nil {
+		return x.SentAtNs
+	}
+	return 0
+}
+
+func (x *LeaderLease) GetLengthNs() int64 {
+	if x != nil {
+		return x.LengthNs
+	}
+	return 0
+}
+
+func (x *LeaderLease) GetPromise() bool {
+	if x != nil {
+		return x.Promise
+	}
+	return false
+}
+
 type SnapshotPart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Part:
@@ -605,7 +686,7 @@ type SnapshotPart struct {
 
 func (x *SnapshotPart) Reset() {
 	*x = SnapshotPart{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[4]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -617,7 +698,7 @@ func (x *SnapshotPart) String() string {
 func (*SnapshotPart) ProtoMessage() {}
 
 func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[4]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -630,7 +711,7 @@ func (x *SnapshotPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotPart.ProtoReflect.Descriptor instead.
 func (*SnapshotPart) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{4}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SnapshotPart) GetPart() isSnapshotPart_Part {
@@ -686,7 +767,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +779,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[5]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +792,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{5}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SnapshotChunk) GetData() []byte {
@@ -740,7 +821,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +833,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[6]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +846,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{6}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SnapshotHeader) GetHello() *Hello {
@@ -808,7 +889,7 @@ type SnapshotAnswer struct {
 
 func (x *SnapshotAnswer) Reset() {
 	*x = SnapshotAnswer{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -820,7 +901,7 @@ func (x *SnapshotAnswer) String() string {
 func (*SnapshotAnswer) ProtoMessage() {}
 
 func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[7]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -833,7 +914,7 @@ func (x *SnapshotAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotAnswer.ProtoReflect.Descriptor instead.
 func (*SnapshotAnswer) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SnapshotAnswer) GetAnswer() isSnapshotAnswer_Answer {
@@ -944,7 +1025,7 @@ type SnapshotWant struct {
 
 func (x *SnapshotWant) Reset() {
 	*x = SnapshotWant{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1037,7 @@ func (x *SnapshotWant) String() string {
 func (*SnapshotWant) ProtoMessage() {}
 
 func (x *SnapshotWant) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[8]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1050,7 @@ func (x *SnapshotWant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotWant.ProtoReflect.Descriptor instead.
 func (*SnapshotWant) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SnapshotWant) GetRanges() []*ByteRange {
@@ -996,7 +1077,7 @@ type ByteRange struct {
 
 func (x *ByteRange) Reset() {
 	*x = ByteRange{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1089,7 @@ func (x *ByteRange) String() string {
 func (*ByteRange) ProtoMessage() {}
 
 func (x *ByteRange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[9]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1102,7 @@ func (x *ByteRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ByteRange.ProtoReflect.Descriptor instead.
 func (*ByteRange) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ByteRange) GetOffset() uint64 {
@@ -1046,7 +1127,7 @@ type SnapshotDone struct {
 
 func (x *SnapshotDone) Reset() {
 	*x = SnapshotDone{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1058,7 +1139,7 @@ func (x *SnapshotDone) String() string {
 func (*SnapshotDone) ProtoMessage() {}
 
 func (x *SnapshotDone) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[10]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1071,7 +1152,7 @@ func (x *SnapshotDone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotDone.ProtoReflect.Descriptor instead.
 func (*SnapshotDone) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 type ConfirmRequest struct {
@@ -1083,7 +1164,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1176,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[11]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1189,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConfirmRequest) GetHello() *Hello {
@@ -1129,7 +1210,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[12]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1222,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[12]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1235,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{12}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ConfirmResponse) GetAnswer() *Answer {
@@ -1181,7 +1262,7 @@ type HoldersRequest struct {
 
 func (x *HoldersRequest) Reset() {
 	*x = HoldersRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[13]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1193,7 +1274,7 @@ func (x *HoldersRequest) String() string {
 func (*HoldersRequest) ProtoMessage() {}
 
 func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[13]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1206,7 +1287,7 @@ func (x *HoldersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersRequest.ProtoReflect.Descriptor instead.
 func (*HoldersRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{13}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HoldersRequest) GetHello() *Hello {
@@ -1234,7 +1315,7 @@ type HoldersResponse struct {
 
 func (x *HoldersResponse) Reset() {
 	*x = HoldersResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[14]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1327,7 @@ func (x *HoldersResponse) String() string {
 func (*HoldersResponse) ProtoMessage() {}
 
 func (x *HoldersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[14]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1340,7 @@ func (x *HoldersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldersResponse.ProtoReflect.Descriptor instead.
 func (*HoldersResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{14}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HoldersResponse) GetAnswer() *Answer {
@@ -1296,7 +1377,7 @@ type MemberChange struct {
 
 func (x *MemberChange) Reset() {
 	*x = MemberChange{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[15]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1308,7 +1389,7 @@ func (x *MemberChange) String() string {
 func (*MemberChange) ProtoMessage() {}
 
 func (x *MemberChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[15]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1321,7 +1402,7 @@ func (x *MemberChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberChange.ProtoReflect.Descriptor instead.
 func (*MemberChange) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{15}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MemberChange) GetKind() MemberChange_Kind {
@@ -1355,7 +1436,7 @@ type ChangeRequest struct {
 
 func (x *ChangeRequest) Reset() {
 	*x = ChangeRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[16]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1448,7 @@ func (x *ChangeRequest) String() string {
 func (*ChangeRequest) ProtoMessage() {}
 
 func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[16]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1461,7 @@ func (x *ChangeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeRequest.ProtoReflect.Descriptor instead.
 func (*ChangeRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{16}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ChangeRequest) GetHello() *Hello {
@@ -1411,7 +1492,7 @@ type ChangeResponse struct {
 
 func (x *ChangeResponse) Reset() {
 	*x = ChangeResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[17]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1504,7 @@ func (x *ChangeResponse) String() string {
 func (*ChangeResponse) ProtoMessage() {}
 
 func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[17]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1517,7 @@ func (x *ChangeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ChangeResponse.ProtoReflect.Descriptor instead.
 func (*ChangeResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{17}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ChangeResponse) GetAnswer() *Answer {
@@ -1475,7 +1556,7 @@ type ClusterRequest struct {
 
 func (x *ClusterRequest) Reset() {
 	*x = ClusterRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[18]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1568,7 @@ func (x *ClusterRequest) String() string {
 func (*ClusterRequest) ProtoMessage() {}
 
 func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[18]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1581,7 @@ func (x *ClusterRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterRequest.ProtoReflect.Descriptor instead.
 func (*ClusterRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{18}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{19}
 }
 
 type ClusterResponse struct {
@@ -1517,7 +1598,7 @@ type ClusterResponse struct {
 
 func (x *ClusterResponse) Reset() {
 	*x = ClusterResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[19]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1610,7 @@ func (x *ClusterResponse) String() string {
 func (*ClusterResponse) ProtoMessage() {}
 
 func (x *ClusterResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[19]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1623,7 @@ func (x *ClusterResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterResponse.ProtoReflect.Descriptor instead.
 func (*ClusterResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{19}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClusterResponse) GetClusterId() uint64 {
@@ -1587,7 +1668,7 @@ type ClusterMember struct {
 
 func (x *ClusterMember) Reset() {
 	*x = ClusterMember{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[20]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1599,7 +1680,7 @@ func (x *ClusterMember) String() string {
 func (*ClusterMember) ProtoMessage() {}
 
 func (x *ClusterMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[20]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1612,7 +1693,7 @@ func (x *ClusterMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterMember.ProtoReflect.Descriptor instead.
 func (*ClusterMember) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{20}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClusterMember) GetId() uint64 {
@@ -1663,7 +1744,7 @@ type LeasesRequest struct {
 
 func (x *LeasesRequest) Reset() {
 	*x = LeasesRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[21]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1675,7 +1756,7 @@ func (x *LeasesRequest) String() string {
 func (*LeasesRequest) ProtoMessage() {}
 
 func (x *LeasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[21]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1688,7 +1769,7 @@ func (x *LeasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesRequest.ProtoReflect.Descriptor instead.
 func (*LeasesRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{21}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *LeasesRequest) GetHello() *Hello {
@@ -1723,7 +1804,7 @@ type LeasesResponse struct {
 
 func (x *LeasesResponse) Reset() {
 	*x = LeasesResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[22]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1735,7 +1816,7 @@ func (x *LeasesResponse) String() string {
 func (*LeasesResponse) ProtoMessage() {}
 
 func (x *LeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[22]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1748,7 +1829,7 @@ func (x *LeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeasesResponse.ProtoReflect.Descriptor instead.
 func (*LeasesResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{22}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *LeasesResponse) GetAnswer() *Answer {
@@ -1776,7 +1857,7 @@ type LeaseAnswer struct {
 
 func (x *LeaseAnswer) Reset() {
 	*x = LeaseAnswer{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[23]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +1869,7 @@ func (x *LeaseAnswer) String() string {
 func (*LeaseAnswer) ProtoMessage() {}
 
 func (x *LeaseAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[23]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +1882,7 @@ func (x *LeaseAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseAnswer.ProtoReflect.Descriptor instead.
 func (*LeaseAnswer) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{23}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *LeaseAnswer) GetState() LeaseAnswer_State {
@@ -1835,7 +1916,7 @@ type HashRequest struct {
 
 func (x *HashRequest) Reset() {
 	*x = HashRequest{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[24]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1847,7 +1928,7 @@ func (x *HashRequest) String() string {
 func (*HashRequest) ProtoMessage() {}
 
 func (x *HashRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[24]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1860,7 +1941,7 @@ func (x *HashRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashRequest.ProtoReflect.Descriptor instead.
 func (*HashRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{24}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *HashRequest) GetHello() *Hello {
@@ -1892,7 +1973,7 @@ type HashResponse struct {
 
 func (x *HashResponse) Reset() {
 	*x = HashResponse{}
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[25]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1904,7 +1985,7 @@ func (x *HashResponse) String() string {
 func (*HashResponse) ProtoMessage() {}
 
 func (x *HashResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[25]
+	mi := &file_rpc_peer_peerpb_peer_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1917,7 +1998,7 @@ func (x *HashResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashResponse.ProtoReflect.Descriptor instead.
 func (*HashResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{25}
+	return file_rpc_peer_peerpb_peer_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HashResponse) GetAnswer() *Answer {
@@ -1980,11 +2061,18 @@ const file_rpc_peer_peerpb_peer_proto_rawDesc = "" +
 	"\x06Answer\x12-\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloH\x00R\x05hello\x123\n" +
 	"\arefusal\x18\x02 \x01(\v2\x17.raftkv.peer.v1.RefusalH\x00R\arefusalB\b\n" +
-	"\x06answer\"{\n" +
+	"\x06answer\"\xb0\x01\n" +
 	"\x05Frame\x12+\n" +
 	"\x05hello\x18\x01 \x01(\v2\x15.raftkv.peer.v1.HelloR\x05hello\x12+\n" +
 	"\bmessages\x18\x02 \x03(\v2\x0f.raftpb.MessageR\bmessages\x12\x18\n" +
-	"\abatches\x18\x03 \x03(\fR\abatches\"\x8d\x01\n" +
+	"\abatches\x18\x03 \x03(\fR\abatches\x123\n" +
+	"\x06leases\x18\x04 \x03(\v2\x1b.raftkv.peer.v1.LeaderLeaseR\x06leases\"v\n" +
+	"\vLeaderLease\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x1c\n" +
+	"\n" +
+	"sent_at_ns\x18\x02 \x01(\x03R\bsentAtNs\x12\x1b\n" +
+	"\tlength_ns\x18\x03 \x01(\x03R\blengthNs\x12\x18\n" +
+	"\apromise\x18\x04 \x01(\bR\apromise\"\x8d\x01\n" +
 	"\fSnapshotPart\x128\n" +
 	"\x06header\x18\x01 \x01(\v2\x1e.raftkv.peer.v1.SnapshotHeaderH\x00R\x06header\x125\n" +
 	"\x05chunk\x18\x03 \x01(\v2\x1d.raftkv.peer.v1.SnapshotChunkH\x00R\x05chunkB\x06\n" +
@@ -2120,7 +2208,7 @@ func file_rpc_peer_peerpb_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_peer_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_rpc_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_rpc_peer_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_rpc_peer_peerpb_peer_proto_goTypes = []any{
 	(Lane)(0),               // 0: raftkv.peer.v1.Lane
 	(Reason)(0),             // 1: raftkv.peer.v1.Reason
@@ -2130,29 +2218,30 @@ var file_rpc_peer_peerpb_peer_proto_goTypes = []any{
 	(*Refusal)(nil),         // 5: raftkv.peer.v1.Refusal
 	(*Answer)(nil),          // 6: raftkv.peer.v1.Answer
 	(*Frame)(nil),           // 7: raftkv.peer.v1.Frame
-	(*SnapshotPart)(nil),    // 8: raftkv.peer.v1.SnapshotPart
-	(*SnapshotChunk)(nil),   // 9: raftkv.peer.v1.SnapshotChunk
-	(*SnapshotHeader)(nil),  // 10: raftkv.peer.v1.SnapshotHeader
-	(*SnapshotAnswer)(nil),  // 11: raftkv.peer.v1.SnapshotAnswer
-	(*SnapshotWant)(nil),    // 12: raftkv.peer.v1.SnapshotWant
-	(*ByteRange)(nil),       // 13: raftkv.peer.v1.ByteRange
-	(*SnapshotDone)(nil),    // 14: raftkv.peer.v1.SnapshotDone
-	(*ConfirmRequest)(nil),  // 15: raftkv.peer.v1.ConfirmRequest
-	(*ConfirmResponse)(nil), // 16: raftkv.peer.v1.ConfirmResponse
-	(*HoldersRequest)(nil),  // 17: raftkv.peer.v1.HoldersRequest
-	(*HoldersResponse)(nil), // 18: raftkv.peer.v1.HoldersResponse
-	(*MemberChange)(nil),    // 19: raftkv.peer.v1.MemberChange
-	(*ChangeRequest)(nil),   // 20: raftkv.peer.v1.ChangeRequest
-	(*ChangeResponse)(nil),  // 21: raftkv.peer.v1.ChangeResponse
-	(*ClusterRequest)(nil),  // 22: raftkv.peer.v1.ClusterRequest
-	(*ClusterResponse)(nil), // 23: raftkv.peer.v1.ClusterResponse
-	(*ClusterMember)(nil),   // 24: raftkv.peer.v1.ClusterMember
-	(*LeasesRequest)(nil),   // 25: raftkv.peer.v1.LeasesRequest
-	(*LeasesResponse)(nil),  // 26: raftkv.peer.v1.LeasesResponse
-	(*LeaseAnswer)(nil),     // 27: raftkv.peer.v1.LeaseAnswer
-	(*HashRequest)(nil),     // 28: raftkv.peer.v1.HashRequest
-	(*HashResponse)(nil),    // 29: raftkv.peer.v1.HashResponse
-	(*raftpb.Message)(nil),  // 30: raftpb.Message
+	(*LeaderLease)(nil),     // 8: raftkv.peer.v1.LeaderLease
+	(*SnapshotPart)(nil),    // 9: raftkv.peer.v1.SnapshotPart
+	(*SnapshotChunk)(nil),   // 10: raftkv.peer.v1.SnapshotChunk
+	(*SnapshotHeader)(nil),  // 11: raftkv.peer.v1.SnapshotHeader
+	(*SnapshotAnswer)(nil),  // 12: raftkv.peer.v1.SnapshotAnswer
+	(*SnapshotWant)(nil),    // 13: raftkv.peer.v1.SnapshotWant
+	(*ByteRange)(nil),       // 14: raftkv.peer.v1.ByteRange
+	(*SnapshotDone)(nil),    // 15: raftkv.peer.v1.SnapshotDone
+	(*ConfirmRequest)(nil),  // 16: raftkv.peer.v1.ConfirmRequest
+	(*ConfirmResponse)(nil), // 17: raftkv.peer.v1.ConfirmResponse
+	(*HoldersRequest)(nil),  // 18: raftkv.peer.v1.HoldersRequest
+	(*HoldersResponse)(nil), // 19: raftkv.peer.v1.HoldersResponse
+	(*MemberChange)(nil),    // 20: raftkv.peer.v1.MemberChange
+	(*ChangeRequest)(nil),   // 21: raftkv.peer.v1.ChangeRequest
+	(*ChangeResponse)(nil),  // 22: raftkv.peer.v1.ChangeResponse
+	(*ClusterRequest)(nil),  // 23: raftkv.peer.v1.ClusterRequest
+	(*ClusterResponse)(nil), // 24: raftkv.peer.v1.ClusterResponse
+	(*ClusterMember)(nil),   // 25: raftkv.peer.v1.ClusterMember
+	(*LeasesRequest)(nil),   // 26: raftkv.peer.v1.LeasesRequest
+	(*LeasesResponse)(nil),  // 27: raftkv.peer.v1.LeasesResponse
+	(*LeaseAnswer)(nil),     // 28: raftkv.peer.v1.LeaseAnswer
+	(*HashRequest)(nil),     // 29: raftkv.peer.v1.HashRequest
+	(*HashResponse)(nil),    // 30: raftkv.peer.v1.HashResponse
+	(*raftpb.Message)(nil),  // 31: raftpb.Message
 }
 var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	0,  // 0: raftkv.peer.v1.Hello.lane:type_name -> raftkv.peer.v1.Lane
@@ -2160,50 +2249,51 @@ var file_rpc_peer_peerpb_peer_proto_depIdxs = []int32{
 	4,  // 2: raftkv.peer.v1.Answer.hello:type_name -> raftkv.peer.v1.Hello
 	5,  // 3: raftkv.peer.v1.Answer.refusal:type_name -> raftkv.peer.v1.Refusal
 	4,  // 4: raftkv.peer.v1.Frame.hello:type_name -> raftkv.peer.v1.Hello
-	30, // 5: raftkv.peer.v1.Frame.messages:type_name -> raftpb.Message
-	10, // 6: raftkv.peer.v1.SnapshotPart.header:type_name -> raftkv.peer.v1.SnapshotHeader
-	9,  // 7: raftkv.peer.v1.SnapshotPart.chunk:type_name -> raftkv.peer.v1.SnapshotChunk
-	4,  // 8: raftkv.peer.v1.SnapshotHeader.hello:type_name -> raftkv.peer.v1.Hello
-	30, // 9: raftkv.peer.v1.SnapshotHeader.message:type_name -> raftpb.Message
-	4,  // 10: raftkv.peer.v1.SnapshotAnswer.hello:type_name -> raftkv.peer.v1.Hello
-	5,  // 11: raftkv.peer.v1.SnapshotAnswer.refusal:type_name -> raftkv.peer.v1.Refusal
-	14, // 12: raftkv.peer.v1.SnapshotAnswer.done:type_name -> raftkv.peer.v1.SnapshotDone
-	12, // 13: raftkv.peer.v1.SnapshotAnswer.want:type_name -> raftkv.peer.v1.SnapshotWant
-	13, // 14: raftkv.peer.v1.SnapshotWant.ranges:type_name -> raftkv.peer.v1.ByteRange
-	4,  // 15: raftkv.peer.v1.ConfirmRequest.hello:type_name -> raftkv.peer.v1.Hello
-	6,  // 16: raftkv.peer.v1.ConfirmResponse.answer:type_name -> raftkv.peer.v1.Answer
-	4,  // 17: raftkv.peer.v1.HoldersRequest.hello:type_name -> raftkv.peer.v1.Hello
-	6,  // 18: raftkv.peer.v1.HoldersResponse.answer:type_name -> raftkv.peer.v1.Answer
-	2,  // 19: raftkv.peer.v1.MemberChange.kind:type_name -> raftkv.peer.v1.MemberChange.Kind
-	4,  // 20: raftkv.peer.v1.ChangeRequest.hello:type_name -> raftkv.peer.v1.Hello
-	19, // 21: raftkv.peer.v1.ChangeRequest.change:type_name -> raftkv.peer.v1.MemberChange
-	6,  // 22: raftkv.peer.v1.ChangeResponse.answer:type_name -> raftkv.peer.v1.Answer
-	24, // 23: raftkv.peer.v1.ClusterResponse.members:type_name -> raftkv.peer.v1.ClusterMember
-	4,  // 24: raftkv.peer.v1.LeasesRequest.hello:type_name -> raftkv.peer.v1.Hello
-	6,  // 25: raftkv.peer.v1.LeasesResponse.answer:type_name -> raftkv.peer.v1.Answer
-	27, // 26: raftkv.peer.v1.LeasesResponse.leases:type_name -> raftkv.peer.v1.LeaseAnswer
-	3,  // 27: raftkv.peer.v1.LeaseAnswer.state:type_name -> raftkv.peer.v1.LeaseAnswer.State
-	4,  // 28: raftkv.peer.v1.HashRequest.hello:type_name -> raftkv.peer.v1.Hello
-	6,  // 29: raftkv.peer.v1.HashResponse.answer:type_name -> raftkv.peer.v1.Answer
-	8,  // 30: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
-	15, // 31: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
-	17, // 32: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
-	20, // 33: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
-	22, // 34: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
-	25, // 35: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
-	28, // 36: raftkv.peer.v1.Peer.Hash:input_type -> raftkv.peer.v1.HashRequest
-	11, // 37: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
-	16, // 38: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
-	18, // 39: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
-	21, // 40: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
-	23, // 41: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
-	26, // 42: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
-	29, // 43: raftkv.peer.v1.Peer.Hash:output_type -> raftkv.peer.v1.HashResponse
-	37, // [37:44] is the sub-list for method output_type
-	30, // [30:37] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	31, // 5: raftkv.peer.v1.Frame.messages:type_name -> raftpb.Message
+	8,  // 6: raftkv.peer.v1.Frame.leases:type_name -> raftkv.peer.v1.LeaderLease
+	11, // 7: raftkv.peer.v1.SnapshotPart.header:type_name -> raftkv.peer.v1.SnapshotHeader
+	10, // 8: raftkv.peer.v1.SnapshotPart.chunk:type_name -> raftkv.peer.v1.SnapshotChunk
+	4,  // 9: raftkv.peer.v1.SnapshotHeader.hello:type_name -> raftkv.peer.v1.Hello
+	31, // 10: raftkv.peer.v1.SnapshotHeader.message:type_name -> raftpb.Message
+	4,  // 11: raftkv.peer.v1.SnapshotAnswer.hello:type_name -> raftkv.peer.v1.Hello
+	5,  // 12: raftkv.peer.v1.SnapshotAnswer.refusal:type_name -> raftkv.peer.v1.Refusal
+	15, // 13: raftkv.peer.v1.SnapshotAnswer.done:type_name -> raftkv.peer.v1.SnapshotDone
+	13, // 14: raftkv.peer.v1.SnapshotAnswer.want:type_name -> raftkv.peer.v1.SnapshotWant
+	14, // 15: raftkv.peer.v1.SnapshotWant.ranges:type_name -> raftkv.peer.v1.ByteRange
+	4,  // 16: raftkv.peer.v1.ConfirmRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 17: raftkv.peer.v1.ConfirmResponse.answer:type_name -> raftkv.peer.v1.Answer
+	4,  // 18: raftkv.peer.v1.HoldersRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 19: raftkv.peer.v1.HoldersResponse.answer:type_name -> raftkv.peer.v1.Answer
+	2,  // 20: raftkv.peer.v1.MemberChange.kind:type_name -> raftkv.peer.v1.MemberChange.Kind
+	4,  // 21: raftkv.peer.v1.ChangeRequest.hello:type_name -> raftkv.peer.v1.Hello
+	20, // 22: raftkv.peer.v1.ChangeRequest.change:type_name -> raftkv.peer.v1.MemberChange
+	6,  // 23: raftkv.peer.v1.ChangeResponse.answer:type_name -> raftkv.peer.v1.Answer
+	25, // 24: raftkv.peer.v1.ClusterResponse.members:type_name -> raftkv.peer.v1.ClusterMember
+	4,  // 25: raftkv.peer.v1.LeasesRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 26: raftkv.peer.v1.LeasesResponse.answer:type_name -> raftkv.peer.v1.Answer
+	28, // 27: raftkv.peer.v1.LeasesResponse.leases:type_name -> raftkv.peer.v1.LeaseAnswer
+	3,  // 28: raftkv.peer.v1.LeaseAnswer.state:type_name -> raftkv.peer.v1.LeaseAnswer.State
+	4,  // 29: raftkv.peer.v1.HashRequest.hello:type_name -> raftkv.peer.v1.Hello
+	6,  // 30: raftkv.peer.v1.HashResponse.answer:type_name -> raftkv.peer.v1.Answer
+	9,  // 31: raftkv.peer.v1.Peer.Snapshot:input_type -> raftkv.peer.v1.SnapshotPart
+	16, // 32: raftkv.peer.v1.Peer.Confirm:input_type -> raftkv.peer.v1.ConfirmRequest
+	18, // 33: raftkv.peer.v1.Peer.Holders:input_type -> raftkv.peer.v1.HoldersRequest
+	21, // 34: raftkv.peer.v1.Peer.Change:input_type -> raftkv.peer.v1.ChangeRequest
+	23, // 35: raftkv.peer.v1.Peer.Cluster:input_type -> raftkv.peer.v1.ClusterRequest
+	26, // 36: raftkv.peer.v1.Peer.Leases:input_type -> raftkv.peer.v1.LeasesRequest
+	29, // 37: raftkv.peer.v1.Peer.Hash:input_type -> raftkv.peer.v1.HashRequest
+	12, // 38: raftkv.peer.v1.Peer.Snapshot:output_type -> raftkv.peer.v1.SnapshotAnswer
+	17, // 39: raftkv.peer.v1.Peer.Confirm:output_type -> raftkv.peer.v1.ConfirmResponse
+	19, // 40: raftkv.peer.v1.Peer.Holders:output_type -> raftkv.peer.v1.HoldersResponse
+	22, // 41: raftkv.peer.v1.Peer.Change:output_type -> raftkv.peer.v1.ChangeResponse
+	24, // 42: raftkv.peer.v1.Peer.Cluster:output_type -> raftkv.peer.v1.ClusterResponse
+	27, // 43: raftkv.peer.v1.Peer.Leases:output_type -> raftkv.peer.v1.LeasesResponse
+	30, // 44: raftkv.peer.v1.Peer.Hash:output_type -> raftkv.peer.v1.HashResponse
+	38, // [38:45] is the sub-list for method output_type
+	31, // [31:38] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_rpc_peer_peerpb_peer_proto_init() }
@@ -2215,11 +2305,11 @@ func file_rpc_peer_peerpb_peer_proto_init() {
 		(*Answer_Hello)(nil),
 		(*Answer_Refusal)(nil),
 	}
-	file_rpc_peer_peerpb_peer_proto_msgTypes[4].OneofWrappers = []any{
+	file_rpc_peer_peerpb_peer_proto_msgTypes[5].OneofWrappers = []any{
 		(*SnapshotPart_Header)(nil),
 		(*SnapshotPart_Chunk)(nil),
 	}
-	file_rpc_peer_peerpb_peer_proto_msgTypes[7].OneofWrappers = []any{
+	file_rpc_peer_peerpb_peer_proto_msgTypes[8].OneofWrappers = []any{
 		(*SnapshotAnswer_Hello)(nil),
 		(*SnapshotAnswer_Refusal)(nil),
 		(*SnapshotAnswer_Failure)(nil),
@@ -2232,7 +2322,7 @@ func file_rpc_peer_peerpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_peer_peerpb_peer_proto_rawDesc), len(file_rpc_peer_peerpb_peer_proto_rawDesc)),
 			NumEnums:      4,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
