@@ -134,6 +134,7 @@ func (b backend) MemberStatus() *kvpb.StatusResponse {
 		Snapshots:   b.s.snapshotTransfers(),
 
 		ClusterVersion: uint32(b.s.rooms.machine.ClusterVersion()),
+		LeasePromiseMs: uint64(b.s.rooms.machine.LeaseReads().Milliseconds()), LeaseHeld: status.Lease,
 	}
 	for _, m := range b.s.rooms.machine.Members() {
 		resp.Members = append(resp.Members, &kvpb.Member{Id: m.ID, Name: m.Name, PeerUrls: m.PeerURLs, ClientUrls: m.ClientURLs, Learner: m.IsLearner})

@@ -60,6 +60,8 @@ func (s *Server) raftMetrics() []prometheus.Collector {
 		gauge("raftkv_raft_term", "Raft term of this member.", of(func(n node.Status) float64 { return float64(n.Term) })),
 		gauge("raftkv_raft_first_index", "First entry of the log.", of(func(n node.Status) float64 { return float64(n.First) })),
 		gauge("raftkv_raft_last_index", "Last durable entry of the log.", of(func(n node.Status) float64 { return float64(n.Last) })),
+		gauge("raftkv_node_leader_lease", "1 if this member leads and has a lease.", of(func(n node.Status) float64 { return truth(n.Lease) })),
+		gauge("raftkv_server_lease_promise_seconds", "For how long voters promise their leader not to help another to win; 0: lease reads are off.", func() float64 { return s.rooms.machine.LeaseReads().Seconds() }),
 		gauge("etcd_debugging_mvcc_current_revision", "Revision of the store.", func() float64 { return float64(s.rooms.machine.Revision()) }),
 	}
 }
@@ -73,7 +75,15 @@ func (s *Server) queueMetrics() []prometheus.Collector {
 			return 0
 		}
 	}
+	rounds := func(by string, f func(node.Stats) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "raftkv_node_read_rounds_total", Help: "Rounds of linearizable reads that this member confirmed as leader, its own and those of others.",
+			ConstLabels: prometheus.Labels{"by": by},
+		}, of(func(q node.Stats) float64 { return float64(f(q)) }))
+	}
 	return []prometheus.Collector{
+		rounds("lease", func(q node.Stats) uint64 { return q.ReadsByLease }),
+		rounds("quorum", func(q node.Stats) uint64 { return q.ReadsByQuorum }),
 		counter("raftkv_server_events_dropped_total", "Events of the node's life that nobody took in time.", func() float64 { return float64(s.events.dropped.Load()) }),
 		gauge("etcd_server_proposals_pending", "Commands that wait to be packed into an entry.", of(func(q node.Stats) float64 { return float64(q.QueuedCommands) })),
 		gauge("raftkv_node_batches_in_flight", "Batches of this member that are proposed and not applied.", of(func(q node.Stats) float64 { return float64(q.InflightBatches) })),

@@ -43,8 +43,9 @@ const seedIndex, seedTerm = 1, 1
 
 // openRooms opens what can be opened before the member is admitted: everything
 // but the log of a complete directory. compacted is told of compactions, follower
-// of what is applied, leases of what became of leases.
-func openRooms(cfg *Config, a *admission, fatal func(error), observeFsync func(time.Duration), compacted func(), follower statemachine.Follower, leases func([]statemachine.LeaseChange)) (r *rooms, err error) {
+// of what is applied, leases of what became of leases, leaseReads that lease reads
+// may be on or off.
+func openRooms(cfg *Config, a *admission, fatal func(error), observeFsync func(time.Duration), compacted func(), follower statemachine.Follower, leases func([]statemachine.LeaseChange), leaseReads func()) (r *rooms, err error) {
 	r = &rooms{cfg: cfg, admission: a, observeFsync: observeFsync}
 	defer func() {
 		if err != nil {
@@ -58,7 +59,7 @@ func openRooms(cfg *Config, a *admission, fatal func(error), observeFsync func(t
 	}
 	plan := planMemory(cfg.MemoryBudgetBytes)
 	r.machine, err = statemachine.Open(statemachine.Options{
-		Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted, Follower: follower, OnLeases: leases,
+		Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted, Follower: follower, OnLeases: leases, OnLeaseReads: leaseReads,
 		MemTableBytes: spreadMemTable(plan.memTableBytes, r.incarnation), CacheBytes: plan.cacheBytes, HeadsBytes: plan.headsBytes,
 		ResponseBytesMax: cfg.MaxResponseBytes,
 	})

@@ -46,6 +46,7 @@ type Server struct {
 	watches   *watch.Hub
 	leasing   *leasing
 	sessions  *sessions.Keeper
+	reads     *leaseReads
 	rewriting sync.Mutex // held while the state is rewritten
 	snapshots *snapshots
 
@@ -117,7 +118,8 @@ func (s *Server) open(ctx context.Context) (err error) {
 	if s.watches, err = s.newWatches(); err != nil {
 		return err
 	}
-	if s.rooms, err = openRooms(&s.cfg, &s.admission, s.fail, s.observeFsync, s.upkeep.sweeper.Wake, s.watches, s.leasing.lessor.Changed); err != nil {
+	s.reads = newLeaseReads(s)
+	if s.rooms, err = openRooms(&s.cfg, &s.admission, s.fail, s.observeFsync, s.upkeep.sweeper.Wake, s.watches, s.leasing.lessor.Changed, s.reads.wake); err != nil {
 		return err
 	}
 	s.watches.Attach(s.rooms.machine)
@@ -200,6 +202,7 @@ func (s *Server) run() {
 	s.background.Go(func() { s.checker.Run(s.ctx) })
 	s.leasing.start()
 	s.background.Go(func() { s.sessions.Run(s.ctx) })
+	s.background.Go(func() { s.reads.run(n) })
 	s.background.Go(s.publish)
 	s.background.Go(s.watchLeadership)
 	if s.admission.joined {
@@ -266,6 +269,7 @@ func (s *Server) bringUp() error {
 	n, err := node.Start(node.Config{
 		ID: s.memberID, Boot: s.rooms.boot, Applied: applied,
 		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: !s.cfg.FullFirstElection, NoPreVote: s.cfg.NoPreVote,
+		PromisedFor: s.rooms.promised(), Now: newClock(),
 		Pack: s.pack, Check: checkForwarded, CommandBytesMax: s.cfg.MaxRequestBytes,
 		FlushBytes: plan.logFlushBytes, FlushEntries: int(min(s.cfg.SnapshotCount, math.MaxInt32)),
 		QueueBytesMax: plan.queueBytes, InboxBytesMax: plan.queueBytes, WriteBytesMax: plan.queueBytes,

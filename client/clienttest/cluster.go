@@ -45,6 +45,8 @@ type Cluster struct {
 	id      uint64
 	members []*Member
 	store   *store
+	// leasePromiseMS is what lease reads were switched to.
+	leasePromiseMS atomic.Uint64
 
 	mu struct {
 		sync.Mutex

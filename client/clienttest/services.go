@@ -72,6 +72,8 @@ func (s *native) Status(context.Context, *kvpb.StatusRequest) (*kvpb.StatusRespo
 		Revision:     c.store.revision(),
 		DbSizeBytes:  4096,
 		Version:      "0.0.0-fake",
+
+		LeasePromiseMs: c.leasePromiseMS.Load(), LeaseHeld: c.leasePromiseMS.Load() > 0 && c.leaderID() == s.m.id,
 	}
 	for _, m := range c.members {
 		resp.Members = append(resp.Members, m.describe())
@@ -80,6 +82,16 @@ func (s *native) Status(context.Context, *kvpb.StatusRequest) (*kvpb.StatusRespo
 }
 
 // Rewrite halves what the member takes.
+func (s *native) SetLeaseReads(_ context.Context, req *kvpb.SetLeaseReadsRequest) (*kvpb.SetLeaseReadsResponse, error) {
+	c := s.m.cluster
+	promise := uint64(0)
+	if req.GetOn() {
+		promise = 300
+	}
+	c.leasePromiseMS.Store(promise)
+	return &kvpb.SetLeaseReadsResponse{ClusterId: c.id, MemberId: s.m.id, LeasePromiseMs: promise}, nil
+}
+
 func (s *native) Rewrite(_ *kvpb.RewriteRequest, stream grpc.ServerStreamingServer[kvpb.RewriteProgress]) error {
 	p := &kvpb.RewriteProgress{ClusterId: s.m.cluster.id, MemberId: s.m.id, BeforeBytes: 4 << 20, NowBytes: 4 << 20}
 	if err := stream.Send(p); err != nil {

@@ -36,6 +36,9 @@ type Backend interface {
 	Stopping() <-chan struct{}
 	// SessionTTL is how long a session lives that is not used.
 	SessionTTL() time.Duration
+	// LeasePromise is for how long voters are to promise a leader not to help
+	// another to win, if lease reads are switched on here.
+	LeasePromise() time.Duration
 	// Holders returns how many of all members hold the log up to index
 	// durably. It waits up to HoldersWait for the remaining ones and then
 	// returns the count so far; an error means that nothing could be learnt.

@@ -202,6 +202,22 @@ func (g *Gate) ProposeSession(ctx context.Context, kind envelope.Kind, body []by
 	if err != nil {
 		return nil, err
 	}
+	return g.propose(ctx, id, kind, body)
+}
+
+// ProposeAdmin proposes a command that changes the cluster as a whole.
+func (g *Gate) ProposeAdmin(ctx context.Context, kind envelope.Kind, body []byte) (any, error) {
+	id, err := g.Identify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := g.allow(id, Operation{Access: Admin}); err != nil {
+		return nil, err
+	}
+	return g.propose(ctx, id, kind, body)
+}
+
+func (g *Gate) propose(ctx context.Context, id Identity, kind envelope.Kind, body []byte) (any, error) {
 	ctx, cancel := g.WithTimeout(ctx)
 	defer cancel()
 	result, _, err := g.backend.Propose(ctx, envelope.EncodeCommand(envelope.Command{

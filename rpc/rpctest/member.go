@@ -212,6 +212,8 @@ func (m *Member) applyLocked(c envelope.Command) (any, error) {
 			return nil, err
 		}
 		return m.revokeLocked(r), nil
+	case envelope.KindLeaseReads:
+		return &pb.EmptyResponse{}, nil
 	case envelope.KindSessionOpen, envelope.KindSessionClose, envelope.KindFrame:
 		return m.sessionCommandLocked(c)
 	case envelope.KindAlarm:

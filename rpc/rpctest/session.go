@@ -27,6 +27,9 @@ const SessionTTL = time.Minute
 // SessionTTL returns SessionTTL.
 func (m *Member) SessionTTL() time.Duration { return SessionTTL }
 
+// LeasePromise is what every member says.
+func (m *Member) LeasePromise() time.Duration { return time.Second / 2 }
+
 // Stopping is a switch.
 func (m *Member) Stopping() <-chan struct{} { return m.switches().Stopping }
 

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Format is the version of the data directory's layout.
@@ -38,6 +39,11 @@ type Identity struct {
 	// are its own, whatever the flags would make them. A majority has to confirm
 	// it all the same.
 	Prepared bool `json:"prepared,omitempty"`
+	// PromisedNS is for how long this member may have promised leaders not to help
+	// others to win: a start keeps for as long what the life before may have
+	// promised. A program that does not know it is refused by the log
+	// or the state, which are at a cluster version of 0.2.0 before it is set.
+	PromisedNS time.Duration `json:"promised_ns,omitempty"`
 }
 
 // Introduced is a member that a new one was told of.
@@ -244,6 +250,12 @@ func (d *Dir) Discard() error {
 // confirmed as new.
 func (d *Dir) MarkComplete() error {
 	d.Complete = true
+	return writeFile(d.file(), d.Identity)
+}
+
+// MarkPromised records PromisedNS.
+func (d *Dir) MarkPromised(length time.Duration) error {
+	d.PromisedNS = length
 	return writeFile(d.file(), d.Identity)
 }
 

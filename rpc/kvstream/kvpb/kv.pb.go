@@ -158,7 +158,112 @@ func (x StatusResponse_Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StatusResponse_Role.Descriptor instead.
 func (StatusResponse_Role) EnumDescriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{23, 0}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{25, 0}
+}
+
+type SetLeaseReadsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetLeaseReadsRequest) Reset() {
+	*x = SetLeaseReadsRequest{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLeaseReadsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLeaseReadsRequest) ProtoMessage() {}
+
+func (x *SetLeaseReadsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLeaseReadsRequest.ProtoReflect.Descriptor instead.
+func (*SetLeaseReadsRequest) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *SetLeaseReadsRequest) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+type SetLeaseReadsResponse struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId uint64                 `protobuf:"varint,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	MemberId  uint64                 `protobuf:"varint,2,opt,name=member_id,json=memberId,proto3" json:"member_id,omitempty"`
+	// As in StatusResponse.
+	LeasePromiseMs uint64 `protobuf:"varint,3,opt,name=lease_promise_ms,json=leasePromiseMs,proto3" json:"lease_promise_ms,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetLeaseReadsResponse) Reset() {
+	*x = SetLeaseReadsResponse{}
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetLeaseReadsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetLeaseReadsResponse) ProtoMessage() {}
+
+func (x *SetLeaseReadsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetLeaseReadsResponse.ProtoReflect.Descriptor instead.
+func (*SetLeaseReadsResponse) Descriptor() ([]byte, []int) {
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *SetLeaseReadsResponse) GetClusterId() uint64 {
+	if x != nil {
+		return x.ClusterId
+	}
+	return 0
+}
+
+func (x *SetLeaseReadsResponse) GetMemberId() uint64 {
+	if x != nil {
+		return x.MemberId
+	}
+	return 0
+}
+
+func (x *SetLeaseReadsResponse) GetLeasePromiseMs() uint64 {
+	if x != nil {
+		return x.LeasePromiseMs
+	}
+	return 0
 }
 
 type OpenSessionRequest struct {
@@ -169,7 +274,7 @@ type OpenSessionRequest struct {
 
 func (x *OpenSessionRequest) Reset() {
 	*x = OpenSessionRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -181,7 +286,7 @@ func (x *OpenSessionRequest) String() string {
 func (*OpenSessionRequest) ProtoMessage() {}
 
 func (x *OpenSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[0]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -194,7 +299,7 @@ func (x *OpenSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSessionRequest.ProtoReflect.Descriptor instead.
 func (*OpenSessionRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{0}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{2}
 }
 
 type OpenSessionResponse struct {
@@ -210,7 +315,7 @@ type OpenSessionResponse struct {
 
 func (x *OpenSessionResponse) Reset() {
 	*x = OpenSessionResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +327,7 @@ func (x *OpenSessionResponse) String() string {
 func (*OpenSessionResponse) ProtoMessage() {}
 
 func (x *OpenSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[1]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +340,7 @@ func (x *OpenSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenSessionResponse.ProtoReflect.Descriptor instead.
 func (*OpenSessionResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{1}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OpenSessionResponse) GetClusterId() uint64 {
@@ -276,7 +381,7 @@ type CloseSessionRequest struct {
 
 func (x *CloseSessionRequest) Reset() {
 	*x = CloseSessionRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -288,7 +393,7 @@ func (x *CloseSessionRequest) String() string {
 func (*CloseSessionRequest) ProtoMessage() {}
 
 func (x *CloseSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[2]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -301,7 +406,7 @@ func (x *CloseSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSessionRequest.ProtoReflect.Descriptor instead.
 func (*CloseSessionRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{2}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *CloseSessionRequest) GetClusterId() uint64 {
@@ -326,7 +431,7 @@ type CloseSessionResponse struct {
 
 func (x *CloseSessionResponse) Reset() {
 	*x = CloseSessionResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +443,7 @@ func (x *CloseSessionResponse) String() string {
 func (*CloseSessionResponse) ProtoMessage() {}
 
 func (x *CloseSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[3]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +456,7 @@ func (x *CloseSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseSessionResponse.ProtoReflect.Descriptor instead.
 func (*CloseSessionResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{3}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{5}
 }
 
 // Frame carries independent operations. Its writes take effect one after the
@@ -386,7 +491,7 @@ type Frame struct {
 
 func (x *Frame) Reset() {
 	*x = Frame{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +503,7 @@ func (x *Frame) String() string {
 func (*Frame) ProtoMessage() {}
 
 func (x *Frame) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[4]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +516,7 @@ func (x *Frame) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Frame.ProtoReflect.Descriptor instead.
 func (*Frame) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{4}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Frame) GetId() uint64 {
@@ -486,7 +591,7 @@ type Writes struct {
 
 func (x *Writes) Reset() {
 	*x = Writes{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +603,7 @@ func (x *Writes) String() string {
 func (*Writes) ProtoMessage() {}
 
 func (x *Writes) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[5]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +616,7 @@ func (x *Writes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Writes.ProtoReflect.Descriptor instead.
 func (*Writes) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{5}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Writes) GetWrites() []*WriteOperation {
@@ -538,7 +643,7 @@ type WriteOperation struct {
 
 func (x *WriteOperation) Reset() {
 	*x = WriteOperation{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +655,7 @@ func (x *WriteOperation) String() string {
 func (*WriteOperation) ProtoMessage() {}
 
 func (x *WriteOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[6]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +668,7 @@ func (x *WriteOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteOperation.ProtoReflect.Descriptor instead.
 func (*WriteOperation) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{6}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *WriteOperation) GetOp() isWriteOperation_Op {
@@ -685,7 +790,7 @@ type CompareAndSwap struct {
 
 func (x *CompareAndSwap) Reset() {
 	*x = CompareAndSwap{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +802,7 @@ func (x *CompareAndSwap) String() string {
 func (*CompareAndSwap) ProtoMessage() {}
 
 func (x *CompareAndSwap) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[7]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +815,7 @@ func (x *CompareAndSwap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CompareAndSwap.ProtoReflect.Descriptor instead.
 func (*CompareAndSwap) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{7}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *CompareAndSwap) GetKey() []byte {
@@ -788,7 +893,7 @@ type Increment struct {
 
 func (x *Increment) Reset() {
 	*x = Increment{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -800,7 +905,7 @@ func (x *Increment) String() string {
 func (*Increment) ProtoMessage() {}
 
 func (x *Increment) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[8]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -813,7 +918,7 @@ func (x *Increment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Increment.ProtoReflect.Descriptor instead.
 func (*Increment) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{8}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Increment) GetKey() []byte {
@@ -839,7 +944,7 @@ type WriteResults struct {
 
 func (x *WriteResults) Reset() {
 	*x = WriteResults{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -851,7 +956,7 @@ func (x *WriteResults) String() string {
 func (*WriteResults) ProtoMessage() {}
 
 func (x *WriteResults) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[9]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -864,7 +969,7 @@ func (x *WriteResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResults.ProtoReflect.Descriptor instead.
 func (*WriteResults) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{9}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *WriteResults) GetResults() []*WriteResult {
@@ -900,7 +1005,7 @@ type WriteResult struct {
 
 func (x *WriteResult) Reset() {
 	*x = WriteResult{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -912,7 +1017,7 @@ func (x *WriteResult) String() string {
 func (*WriteResult) ProtoMessage() {}
 
 func (x *WriteResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[10]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -925,7 +1030,7 @@ func (x *WriteResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResult.ProtoReflect.Descriptor instead.
 func (*WriteResult) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{10}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WriteResult) GetCount() uint64 {
@@ -1000,7 +1105,7 @@ type Reads struct {
 
 func (x *Reads) Reset() {
 	*x = Reads{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1117,7 @@ func (x *Reads) String() string {
 func (*Reads) ProtoMessage() {}
 
 func (x *Reads) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[11]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1130,7 @@ func (x *Reads) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reads.ProtoReflect.Descriptor instead.
 func (*Reads) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{11}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Reads) GetKeys() [][]byte {
@@ -1044,7 +1149,7 @@ type ReadResults struct {
 
 func (x *ReadResults) Reset() {
 	*x = ReadResults{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1056,7 +1161,7 @@ func (x *ReadResults) String() string {
 func (*ReadResults) ProtoMessage() {}
 
 func (x *ReadResults) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[12]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1069,7 +1174,7 @@ func (x *ReadResults) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResults.ProtoReflect.Descriptor instead.
 func (*ReadResults) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{12}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReadResults) GetResults() []*ReadResult {
@@ -1094,7 +1199,7 @@ type ReadResult struct {
 
 func (x *ReadResult) Reset() {
 	*x = ReadResult{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1211,7 @@ func (x *ReadResult) String() string {
 func (*ReadResult) ProtoMessage() {}
 
 func (x *ReadResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[13]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1224,7 @@ func (x *ReadResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadResult.ProtoReflect.Descriptor instead.
 func (*ReadResult) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{13}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReadResult) GetValue() []byte {
@@ -1197,7 +1302,7 @@ type FrameAnswer struct {
 
 func (x *FrameAnswer) Reset() {
 	*x = FrameAnswer{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +1314,7 @@ func (x *FrameAnswer) String() string {
 func (*FrameAnswer) ProtoMessage() {}
 
 func (x *FrameAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[14]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +1327,7 @@ func (x *FrameAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FrameAnswer.ProtoReflect.Descriptor instead.
 func (*FrameAnswer) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{14}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FrameAnswer) GetId() uint64 {
@@ -1333,7 +1438,7 @@ type WriteRequest struct {
 
 func (x *WriteRequest) Reset() {
 	*x = WriteRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[15]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1450,7 @@ func (x *WriteRequest) String() string {
 func (*WriteRequest) ProtoMessage() {}
 
 func (x *WriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[15]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1463,7 @@ func (x *WriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteRequest.ProtoReflect.Descriptor instead.
 func (*WriteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{15}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *WriteRequest) GetOp() isWriteRequest_Op {
@@ -1435,7 +1540,7 @@ type Put struct {
 
 func (x *Put) Reset() {
 	*x = Put{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[16]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1447,7 +1552,7 @@ func (x *Put) String() string {
 func (*Put) ProtoMessage() {}
 
 func (x *Put) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[16]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1460,7 +1565,7 @@ func (x *Put) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Put.ProtoReflect.Descriptor instead.
 func (*Put) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{16}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Put) GetKey() []byte {
@@ -1496,7 +1601,7 @@ type Append struct {
 
 func (x *Append) Reset() {
 	*x = Append{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[17]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1508,7 +1613,7 @@ func (x *Append) String() string {
 func (*Append) ProtoMessage() {}
 
 func (x *Append) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[17]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1521,7 +1626,7 @@ func (x *Append) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Append.ProtoReflect.Descriptor instead.
 func (*Append) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{17}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Append) GetKey() []byte {
@@ -1550,7 +1655,7 @@ type Delete struct {
 
 func (x *Delete) Reset() {
 	*x = Delete{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[18]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1667,7 @@ func (x *Delete) String() string {
 func (*Delete) ProtoMessage() {}
 
 func (x *Delete) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[18]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1680,7 @@ func (x *Delete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delete.ProtoReflect.Descriptor instead.
 func (*Delete) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{18}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Delete) GetKey() []byte {
@@ -1615,7 +1720,7 @@ type WriteResponse struct {
 
 func (x *WriteResponse) Reset() {
 	*x = WriteResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[19]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +1732,7 @@ func (x *WriteResponse) String() string {
 func (*WriteResponse) ProtoMessage() {}
 
 func (x *WriteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[19]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +1745,7 @@ func (x *WriteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteResponse.ProtoReflect.Descriptor instead.
 func (*WriteResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{19}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WriteResponse) GetClusterId() uint64 {
@@ -1714,7 +1819,7 @@ type RewriteRequest struct {
 
 func (x *RewriteRequest) Reset() {
 	*x = RewriteRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[20]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +1831,7 @@ func (x *RewriteRequest) String() string {
 func (*RewriteRequest) ProtoMessage() {}
 
 func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[20]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +1844,7 @@ func (x *RewriteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewriteRequest.ProtoReflect.Descriptor instead.
 func (*RewriteRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{20}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{22}
 }
 
 // RewriteProgress comes about once a second. The last one has done set.
@@ -1757,7 +1862,7 @@ type RewriteProgress struct {
 
 func (x *RewriteProgress) Reset() {
 	*x = RewriteProgress{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[21]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1769,7 +1874,7 @@ func (x *RewriteProgress) String() string {
 func (*RewriteProgress) ProtoMessage() {}
 
 func (x *RewriteProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[21]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1782,7 +1887,7 @@ func (x *RewriteProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RewriteProgress.ProtoReflect.Descriptor instead.
 func (*RewriteProgress) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{21}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RewriteProgress) GetClusterId() uint64 {
@@ -1828,7 +1933,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[22]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1840,7 +1945,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[22]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1853,7 +1958,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{22}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{24}
 }
 
 type StatusResponse struct {
@@ -1878,13 +1983,18 @@ type StatusResponse struct {
 	// Version of the cluster, major<<16 | minor<<8 | patch, which gates new commands
 	// and formats; 0: it has none yet.
 	ClusterVersion uint32 `protobuf:"varint,16,opt,name=cluster_version,json=clusterVersion,proto3" json:"cluster_version,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// For how long voters promise their leader not to help another to win; 0: lease
+	// reads are off.
+	LeasePromiseMs uint64 `protobuf:"varint,17,opt,name=lease_promise_ms,json=leasePromiseMs,proto3" json:"lease_promise_ms,omitempty"`
+	// This member leads and answers reads by a lease.
+	LeaseHeld     bool `protobuf:"varint,18,opt,name=lease_held,json=leaseHeld,proto3" json:"lease_held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[23]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2006,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[23]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2019,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{23}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StatusResponse) GetClusterId() uint64 {
@@ -2024,6 +2134,20 @@ func (x *StatusResponse) GetClusterVersion() uint32 {
 	return 0
 }
 
+func (x *StatusResponse) GetLeasePromiseMs() uint64 {
+	if x != nil {
+		return x.LeasePromiseMs
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetLeaseHeld() bool {
+	if x != nil {
+		return x.LeaseHeld
+	}
+	return false
+}
+
 // SnapshotTransfer is a snapshot on its way between two members.
 type SnapshotTransfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2046,7 +2170,7 @@ type SnapshotTransfer struct {
 
 func (x *SnapshotTransfer) Reset() {
 	*x = SnapshotTransfer{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[24]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2058,7 +2182,7 @@ func (x *SnapshotTransfer) String() string {
 func (*SnapshotTransfer) ProtoMessage() {}
 
 func (x *SnapshotTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[24]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2071,7 +2195,7 @@ func (x *SnapshotTransfer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTransfer.ProtoReflect.Descriptor instead.
 func (*SnapshotTransfer) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{24}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SnapshotTransfer) GetMemberId() uint64 {
@@ -2143,7 +2267,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[25]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2155,7 +2279,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[25]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2168,7 +2292,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{25}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Member) GetId() uint64 {
@@ -2222,7 +2346,7 @@ type JoinRequest struct {
 
 func (x *JoinRequest) Reset() {
 	*x = JoinRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[26]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +2358,7 @@ func (x *JoinRequest) String() string {
 func (*JoinRequest) ProtoMessage() {}
 
 func (x *JoinRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[26]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +2371,7 @@ func (x *JoinRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinRequest.ProtoReflect.Descriptor instead.
 func (*JoinRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{26}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *JoinRequest) GetClusterId() uint64 {
@@ -2294,7 +2418,7 @@ type JoinResponse struct {
 
 func (x *JoinResponse) Reset() {
 	*x = JoinResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[27]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2430,7 @@ func (x *JoinResponse) String() string {
 func (*JoinResponse) ProtoMessage() {}
 
 func (x *JoinResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[27]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2443,7 @@ func (x *JoinResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JoinResponse.ProtoReflect.Descriptor instead.
 func (*JoinResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{27}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *JoinResponse) GetMembers() []*Member {
@@ -2339,7 +2463,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[28]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2475,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[28]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2488,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{28}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *RemoveMemberRequest) GetMemberId() uint64 {
@@ -2390,7 +2514,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[29]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2402,7 +2526,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[29]
+	mi := &file_rpc_kvstream_kvpb_kv_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2415,7 +2539,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{29}
+	return file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *RemoveMemberResponse) GetMembers() []*Member {
@@ -2429,7 +2553,14 @@ var File_rpc_kvstream_kvpb_kv_proto protoreflect.FileDescriptor
 
 const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\n" +
-	"\x1arpc/kvstream/kvpb/kv.proto\x12\traftkv.v1\"\x14\n" +
+	"\x1arpc/kvstream/kvpb/kv.proto\x12\traftkv.v1\"&\n" +
+	"\x14SetLeaseReadsRequest\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\"}\n" +
+	"\x15SetLeaseReadsResponse\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
+	"\tmember_id\x18\x02 \x01(\x04R\bmemberId\x12(\n" +
+	"\x10lease_promise_ms\x18\x03 \x01(\x04R\x0eleasePromiseMs\"\x14\n" +
 	"\x12OpenSessionRequest\"\x9a\x01\n" +
 	"\x13OpenSessionResponse\x12\x1d\n" +
 	"\n" +
@@ -2553,7 +2684,7 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\fbefore_bytes\x18\x03 \x01(\x03R\vbeforeBytes\x12\x1b\n" +
 	"\tnow_bytes\x18\x04 \x01(\x03R\bnowBytes\x12\x12\n" +
 	"\x04done\x18\x05 \x01(\bR\x04done\"\x0f\n" +
-	"\rStatusRequest\"\xf6\x04\n" +
+	"\rStatusRequest\"\xbf\x05\n" +
 	"\x0eStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x1b\n" +
@@ -2574,7 +2705,10 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\aversion\x18\r \x01(\tR\aversion\x12+\n" +
 	"\amembers\x18\x0e \x03(\v2\x11.raftkv.v1.MemberR\amembers\x129\n" +
 	"\tsnapshots\x18\x0f \x03(\v2\x1b.raftkv.v1.SnapshotTransferR\tsnapshots\x12'\n" +
-	"\x0fcluster_version\x18\x10 \x01(\rR\x0eclusterVersion\"<\n" +
+	"\x0fcluster_version\x18\x10 \x01(\rR\x0eclusterVersion\x12(\n" +
+	"\x10lease_promise_ms\x18\x11 \x01(\x04R\x0eleasePromiseMs\x12\x1d\n" +
+	"\n" +
+	"lease_held\x18\x12 \x01(\bR\tleaseHeld\"<\n" +
 	"\x04Role\x12\f\n" +
 	"\bFOLLOWER\x10\x00\x12\r\n" +
 	"\tCANDIDATE\x10\x01\x12\n" +
@@ -2629,7 +2763,7 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\bOVERFLOW\x10\x12\x12\x15\n" +
 	"\x11PERMISSION_DENIED\x10\x13\x12\x0f\n" +
 	"\vINVALID_TXN\x10\x14\x12\x14\n" +
-	"\x10ANSWER_TOO_LARGE\x10d2\xa8\x04\n" +
+	"\x10ANSWER_TOO_LARGE\x10d2\xfc\x04\n" +
 	"\x06Native\x12:\n" +
 	"\x05Write\x12\x17.raftkv.v1.WriteRequest\x1a\x18.raftkv.v1.WriteResponse\x12=\n" +
 	"\x06Status\x12\x18.raftkv.v1.StatusRequest\x1a\x19.raftkv.v1.StatusResponse\x12B\n" +
@@ -2637,7 +2771,8 @@ const file_rpc_kvstream_kvpb_kv_proto_rawDesc = "" +
 	"\x04Join\x12\x16.raftkv.v1.JoinRequest\x1a\x17.raftkv.v1.JoinResponse\x12O\n" +
 	"\fRemoveMember\x12\x1e.raftkv.v1.RemoveMemberRequest\x1a\x1f.raftkv.v1.RemoveMemberResponse\x12L\n" +
 	"\vOpenSession\x12\x1d.raftkv.v1.OpenSessionRequest\x1a\x1e.raftkv.v1.OpenSessionResponse\x12O\n" +
-	"\fCloseSession\x12\x1e.raftkv.v1.CloseSessionRequest\x1a\x1f.raftkv.v1.CloseSessionResponse\x126\n" +
+	"\fCloseSession\x12\x1e.raftkv.v1.CloseSessionRequest\x1a\x1f.raftkv.v1.CloseSessionResponse\x12R\n" +
+	"\rSetLeaseReads\x12\x1f.raftkv.v1.SetLeaseReadsRequest\x1a .raftkv.v1.SetLeaseReadsResponse\x126\n" +
 	"\x06Frames\x12\x10.raftkv.v1.Frame\x1a\x16.raftkv.v1.FrameAnswer(\x010\x01B\x1aZ\x18raftkv/rpc/kvstream/kvpbb\x06proto3"
 
 var (
@@ -2653,78 +2788,82 @@ func file_rpc_kvstream_kvpb_kv_proto_rawDescGZIP() []byte {
 }
 
 var file_rpc_kvstream_kvpb_kv_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rpc_kvstream_kvpb_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_rpc_kvstream_kvpb_kv_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_rpc_kvstream_kvpb_kv_proto_goTypes = []any{
-	(Refusal)(0),                 // 0: raftkv.v1.Refusal
-	(StatusResponse_Role)(0),     // 1: raftkv.v1.StatusResponse.Role
-	(*OpenSessionRequest)(nil),   // 2: raftkv.v1.OpenSessionRequest
-	(*OpenSessionResponse)(nil),  // 3: raftkv.v1.OpenSessionResponse
-	(*CloseSessionRequest)(nil),  // 4: raftkv.v1.CloseSessionRequest
-	(*CloseSessionResponse)(nil), // 5: raftkv.v1.CloseSessionResponse
-	(*Frame)(nil),                // 6: raftkv.v1.Frame
-	(*Writes)(nil),               // 7: raftkv.v1.Writes
-	(*WriteOperation)(nil),       // 8: raftkv.v1.WriteOperation
-	(*CompareAndSwap)(nil),       // 9: raftkv.v1.CompareAndSwap
-	(*Increment)(nil),            // 10: raftkv.v1.Increment
-	(*WriteResults)(nil),         // 11: raftkv.v1.WriteResults
-	(*WriteResult)(nil),          // 12: raftkv.v1.WriteResult
-	(*Reads)(nil),                // 13: raftkv.v1.Reads
-	(*ReadResults)(nil),          // 14: raftkv.v1.ReadResults
-	(*ReadResult)(nil),           // 15: raftkv.v1.ReadResult
-	(*FrameAnswer)(nil),          // 16: raftkv.v1.FrameAnswer
-	(*WriteRequest)(nil),         // 17: raftkv.v1.WriteRequest
-	(*Put)(nil),                  // 18: raftkv.v1.Put
-	(*Append)(nil),               // 19: raftkv.v1.Append
-	(*Delete)(nil),               // 20: raftkv.v1.Delete
-	(*WriteResponse)(nil),        // 21: raftkv.v1.WriteResponse
-	(*RewriteRequest)(nil),       // 22: raftkv.v1.RewriteRequest
-	(*RewriteProgress)(nil),      // 23: raftkv.v1.RewriteProgress
-	(*StatusRequest)(nil),        // 24: raftkv.v1.StatusRequest
-	(*StatusResponse)(nil),       // 25: raftkv.v1.StatusResponse
-	(*SnapshotTransfer)(nil),     // 26: raftkv.v1.SnapshotTransfer
-	(*Member)(nil),               // 27: raftkv.v1.Member
-	(*JoinRequest)(nil),          // 28: raftkv.v1.JoinRequest
-	(*JoinResponse)(nil),         // 29: raftkv.v1.JoinResponse
-	(*RemoveMemberRequest)(nil),  // 30: raftkv.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil), // 31: raftkv.v1.RemoveMemberResponse
+	(Refusal)(0),                  // 0: raftkv.v1.Refusal
+	(StatusResponse_Role)(0),      // 1: raftkv.v1.StatusResponse.Role
+	(*SetLeaseReadsRequest)(nil),  // 2: raftkv.v1.SetLeaseReadsRequest
+	(*SetLeaseReadsResponse)(nil), // 3: raftkv.v1.SetLeaseReadsResponse
+	(*OpenSessionRequest)(nil),    // 4: raftkv.v1.OpenSessionRequest
+	(*OpenSessionResponse)(nil),   // 5: raftkv.v1.OpenSessionResponse
+	(*CloseSessionRequest)(nil),   // 6: raftkv.v1.CloseSessionRequest
+	(*CloseSessionResponse)(nil),  // 7: raftkv.v1.CloseSessionResponse
+	(*Frame)(nil),                 // 8: raftkv.v1.Frame
+	(*Writes)(nil),                // 9: raftkv.v1.Writes
+	(*WriteOperation)(nil),        // 10: raftkv.v1.WriteOperation
+	(*CompareAndSwap)(nil),        // 11: raftkv.v1.CompareAndSwap
+	(*Increment)(nil),             // 12: raftkv.v1.Increment
+	(*WriteResults)(nil),          // 13: raftkv.v1.WriteResults
+	(*WriteResult)(nil),           // 14: raftkv.v1.WriteResult
+	(*Reads)(nil),                 // 15: raftkv.v1.Reads
+	(*ReadResults)(nil),           // 16: raftkv.v1.ReadResults
+	(*ReadResult)(nil),            // 17: raftkv.v1.ReadResult
+	(*FrameAnswer)(nil),           // 18: raftkv.v1.FrameAnswer
+	(*WriteRequest)(nil),          // 19: raftkv.v1.WriteRequest
+	(*Put)(nil),                   // 20: raftkv.v1.Put
+	(*Append)(nil),                // 21: raftkv.v1.Append
+	(*Delete)(nil),                // 22: raftkv.v1.Delete
+	(*WriteResponse)(nil),         // 23: raftkv.v1.WriteResponse
+	(*RewriteRequest)(nil),        // 24: raftkv.v1.RewriteRequest
+	(*RewriteProgress)(nil),       // 25: raftkv.v1.RewriteProgress
+	(*StatusRequest)(nil),         // 26: raftkv.v1.StatusRequest
+	(*StatusResponse)(nil),        // 27: raftkv.v1.StatusResponse
+	(*SnapshotTransfer)(nil),      // 28: raftkv.v1.SnapshotTransfer
+	(*Member)(nil),                // 29: raftkv.v1.Member
+	(*JoinRequest)(nil),           // 30: raftkv.v1.JoinRequest
+	(*JoinResponse)(nil),          // 31: raftkv.v1.JoinResponse
+	(*RemoveMemberRequest)(nil),   // 32: raftkv.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),  // 33: raftkv.v1.RemoveMemberResponse
 }
 var file_rpc_kvstream_kvpb_kv_proto_depIdxs = []int32{
-	8,  // 0: raftkv.v1.Writes.writes:type_name -> raftkv.v1.WriteOperation
-	18, // 1: raftkv.v1.WriteOperation.put:type_name -> raftkv.v1.Put
-	19, // 2: raftkv.v1.WriteOperation.append:type_name -> raftkv.v1.Append
-	20, // 3: raftkv.v1.WriteOperation.delete:type_name -> raftkv.v1.Delete
-	9,  // 4: raftkv.v1.WriteOperation.compare_and_swap:type_name -> raftkv.v1.CompareAndSwap
-	10, // 5: raftkv.v1.WriteOperation.increment:type_name -> raftkv.v1.Increment
-	12, // 6: raftkv.v1.WriteResults.results:type_name -> raftkv.v1.WriteResult
+	10, // 0: raftkv.v1.Writes.writes:type_name -> raftkv.v1.WriteOperation
+	20, // 1: raftkv.v1.WriteOperation.put:type_name -> raftkv.v1.Put
+	21, // 2: raftkv.v1.WriteOperation.append:type_name -> raftkv.v1.Append
+	22, // 3: raftkv.v1.WriteOperation.delete:type_name -> raftkv.v1.Delete
+	11, // 4: raftkv.v1.WriteOperation.compare_and_swap:type_name -> raftkv.v1.CompareAndSwap
+	12, // 5: raftkv.v1.WriteOperation.increment:type_name -> raftkv.v1.Increment
+	14, // 6: raftkv.v1.WriteResults.results:type_name -> raftkv.v1.WriteResult
 	0,  // 7: raftkv.v1.WriteResult.refusal:type_name -> raftkv.v1.Refusal
-	15, // 8: raftkv.v1.ReadResults.results:type_name -> raftkv.v1.ReadResult
+	17, // 8: raftkv.v1.ReadResults.results:type_name -> raftkv.v1.ReadResult
 	0,  // 9: raftkv.v1.ReadResult.refusal:type_name -> raftkv.v1.Refusal
-	18, // 10: raftkv.v1.WriteRequest.put:type_name -> raftkv.v1.Put
-	19, // 11: raftkv.v1.WriteRequest.append:type_name -> raftkv.v1.Append
-	20, // 12: raftkv.v1.WriteRequest.delete:type_name -> raftkv.v1.Delete
+	20, // 10: raftkv.v1.WriteRequest.put:type_name -> raftkv.v1.Put
+	21, // 11: raftkv.v1.WriteRequest.append:type_name -> raftkv.v1.Append
+	22, // 12: raftkv.v1.WriteRequest.delete:type_name -> raftkv.v1.Delete
 	1,  // 13: raftkv.v1.StatusResponse.role:type_name -> raftkv.v1.StatusResponse.Role
-	27, // 14: raftkv.v1.StatusResponse.members:type_name -> raftkv.v1.Member
-	26, // 15: raftkv.v1.StatusResponse.snapshots:type_name -> raftkv.v1.SnapshotTransfer
-	27, // 16: raftkv.v1.JoinResponse.members:type_name -> raftkv.v1.Member
-	27, // 17: raftkv.v1.RemoveMemberResponse.members:type_name -> raftkv.v1.Member
-	17, // 18: raftkv.v1.Native.Write:input_type -> raftkv.v1.WriteRequest
-	24, // 19: raftkv.v1.Native.Status:input_type -> raftkv.v1.StatusRequest
-	22, // 20: raftkv.v1.Native.Rewrite:input_type -> raftkv.v1.RewriteRequest
-	28, // 21: raftkv.v1.Native.Join:input_type -> raftkv.v1.JoinRequest
-	30, // 22: raftkv.v1.Native.RemoveMember:input_type -> raftkv.v1.RemoveMemberRequest
-	2,  // 23: raftkv.v1.Native.OpenSession:input_type -> raftkv.v1.OpenSessionRequest
-	4,  // 24: raftkv.v1.Native.CloseSession:input_type -> raftkv.v1.CloseSessionRequest
-	6,  // 25: raftkv.v1.Native.Frames:input_type -> raftkv.v1.Frame
-	21, // 26: raftkv.v1.Native.Write:output_type -> raftkv.v1.WriteResponse
-	25, // 27: raftkv.v1.Native.Status:output_type -> raftkv.v1.StatusResponse
-	23, // 28: raftkv.v1.Native.Rewrite:output_type -> raftkv.v1.RewriteProgress
-	29, // 29: raftkv.v1.Native.Join:output_type -> raftkv.v1.JoinResponse
-	31, // 30: raftkv.v1.Native.RemoveMember:output_type -> raftkv.v1.RemoveMemberResponse
-	3,  // 31: raftkv.v1.Native.OpenSession:output_type -> raftkv.v1.OpenSessionResponse
-	5,  // 32: raftkv.v1.Native.CloseSession:output_type -> raftkv.v1.CloseSessionResponse
-	16, // 33: raftkv.v1.Native.Frames:output_type -> raftkv.v1.FrameAnswer
-	26, // [26:34] is the sub-list for method output_type
-	18, // [18:26] is the sub-list for method input_type
+	29, // 14: raftkv.v1.StatusResponse.members:type_name -> raftkv.v1.Member
+	28, // 15: raftkv.v1.StatusResponse.snapshots:type_name -> raftkv.v1.SnapshotTransfer
+	29, // 16: raftkv.v1.JoinResponse.members:type_name -> raftkv.v1.Member
+	29, // 17: raftkv.v1.RemoveMemberResponse.members:type_name -> raftkv.v1.Member
+	19, // 18: raftkv.v1.Native.Write:input_type -> raftkv.v1.WriteRequest
+	26, // 19: raftkv.v1.Native.Status:input_type -> raftkv.v1.StatusRequest
+	24, // 20: raftkv.v1.Native.Rewrite:input_type -> raftkv.v1.RewriteRequest
+	30, // 21: raftkv.v1.Native.Join:input_type -> raftkv.v1.JoinRequest
+	32, // 22: raftkv.v1.Native.RemoveMember:input_type -> raftkv.v1.RemoveMemberRequest
+	4,  // 23: raftkv.v1.Native.OpenSession:input_type -> raftkv.v1.OpenSessionRequest
+	6,  // 24: raftkv.v1.Native.CloseSession:input_type -> raftkv.v1.CloseSessionRequest
+	2,  // 25: raftkv.v1.Native.SetLeaseReads:input_type -> raftkv.v1.SetLeaseReadsRequest
+	8,  // 26: raftkv.v1.Native.Frames:input_type -> raftkv.v1.Frame
+	23, // 27: raftkv.v1.Native.Write:output_type -> raftkv.v1.WriteResponse
+	27, // 28: raftkv.v1.Native.Status:output_type -> raftkv.v1.StatusResponse
+	25, // 29: raftkv.v1.Native.Rewrite:output_type -> raftkv.v1.RewriteProgress
+	31, // 30: raftkv.v1.Native.Join:output_type -> raftkv.v1.JoinResponse
+	33, // 31: raftkv.v1.Native.RemoveMember:output_type -> raftkv.v1.RemoveMemberResponse
+	5,  // 32: raftkv.v1.Native.OpenSession:output_type -> raftkv.v1.OpenSessionResponse
+	7,  // 33: raftkv.v1.Native.CloseSession:output_type -> raftkv.v1.CloseSessionResponse
+	3,  // 34: raftkv.v1.Native.SetLeaseReads:output_type -> raftkv.v1.SetLeaseReadsResponse
+	18, // 35: raftkv.v1.Native.Frames:output_type -> raftkv.v1.FrameAnswer
+	27, // [27:36] is the sub-list for method output_type
+	18, // [18:27] is the sub-list for method input_type
 	18, // [18:18] is the sub-list for extension type_name
 	18, // [18:18] is the sub-list for extension extendee
 	0,  // [0:18] is the sub-list for field type_name
@@ -2735,7 +2874,7 @@ func file_rpc_kvstream_kvpb_kv_proto_init() {
 	if File_rpc_kvstream_kvpb_kv_proto != nil {
 		return
 	}
-	file_rpc_kvstream_kvpb_kv_proto_msgTypes[6].OneofWrappers = []any{
+	file_rpc_kvstream_kvpb_kv_proto_msgTypes[8].OneofWrappers = []any{
 		(*WriteOperation_Put)(nil),
 		(*WriteOperation_Append)(nil),
 		(*WriteOperation_Delete)(nil),
@@ -2743,11 +2882,11 @@ func file_rpc_kvstream_kvpb_kv_proto_init() {
 		(*WriteOperation_Increment)(nil),
 		(*WriteOperation_Txn)(nil),
 	}
-	file_rpc_kvstream_kvpb_kv_proto_msgTypes[7].OneofWrappers = []any{
+	file_rpc_kvstream_kvpb_kv_proto_msgTypes[9].OneofWrappers = []any{
 		(*CompareAndSwap_ModRevision)(nil),
 		(*CompareAndSwap_ExpectedValue)(nil),
 	}
-	file_rpc_kvstream_kvpb_kv_proto_msgTypes[15].OneofWrappers = []any{
+	file_rpc_kvstream_kvpb_kv_proto_msgTypes[17].OneofWrappers = []any{
 		(*WriteRequest_Put)(nil),
 		(*WriteRequest_Append)(nil),
 		(*WriteRequest_Delete)(nil),
@@ -2758,7 +2897,7 @@ func file_rpc_kvstream_kvpb_kv_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rpc_kvstream_kvpb_kv_proto_rawDesc), len(file_rpc_kvstream_kvpb_kv_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -21,14 +21,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Native_Write_FullMethodName        = "/raftkv.v1.Native/Write"
-	Native_Status_FullMethodName       = "/raftkv.v1.Native/Status"
-	Native_Rewrite_FullMethodName      = "/raftkv.v1.Native/Rewrite"
-	Native_Join_FullMethodName         = "/raftkv.v1.Native/Join"
-	Native_RemoveMember_FullMethodName = "/raftkv.v1.Native/RemoveMember"
-	Native_OpenSession_FullMethodName  = "/raftkv.v1.Native/OpenSession"
-	Native_CloseSession_FullMethodName = "/raftkv.v1.Native/CloseSession"
-	Native_Frames_FullMethodName       = "/raftkv.v1.Native/Frames"
+	Native_Write_FullMethodName         = "/raftkv.v1.Native/Write"
+	Native_Status_FullMethodName        = "/raftkv.v1.Native/Status"
+	Native_Rewrite_FullMethodName       = "/raftkv.v1.Native/Rewrite"
+	Native_Join_FullMethodName          = "/raftkv.v1.Native/Join"
+	Native_RemoveMember_FullMethodName  = "/raftkv.v1.Native/RemoveMember"
+	Native_OpenSession_FullMethodName   = "/raftkv.v1.Native/OpenSession"
+	Native_CloseSession_FullMethodName  = "/raftkv.v1.Native/CloseSession"
+	Native_SetLeaseReads_FullMethodName = "/raftkv.v1.Native/SetLeaseReads"
+	Native_Frames_FullMethodName        = "/raftkv.v1.Native/Frames"
 )
 
 // NativeClient is the client API for Native service.
@@ -55,6 +56,9 @@ type NativeClient interface {
 	OpenSession(ctx context.Context, in *OpenSessionRequest, opts ...grpc.CallOption) (*OpenSessionResponse, error)
 	// CloseSession ends a session. It need not be called.
 	CloseSession(ctx context.Context, in *CloseSessionRequest, opts ...grpc.CallOption) (*CloseSessionResponse, error)
+	// SetLeaseReads lets leaders answer reads by leases, in the whole cluster, or
+	// not. It needs a quorum.
+	SetLeaseReads(ctx context.Context, in *SetLeaseReadsRequest, opts ...grpc.CallOption) (*SetLeaseReadsResponse, error)
 	// Frames takes frames of operations, any number at a time, and answers each
 	// when it is done, which need not be in the order they came in. Where more are
 	// in flight than a member takes, it reads no further.
@@ -148,6 +152,16 @@ func (c *nativeClient) CloseSession(ctx context.Context, in *CloseSessionRequest
 	return out, nil
 }
 
+func (c *nativeClient) SetLeaseReads(ctx context.Context, in *SetLeaseReadsRequest, opts ...grpc.CallOption) (*SetLeaseReadsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetLeaseReadsResponse)
+	err := c.cc.Invoke(ctx, Native_SetLeaseReads_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *nativeClient) Frames(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Frame, FrameAnswer], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Native_ServiceDesc.Streams[1], Native_Frames_FullMethodName, cOpts...)
@@ -185,6 +199,9 @@ type NativeServer interface {
 	OpenSession(context.Context, *OpenSessionRequest) (*OpenSessionResponse, error)
 	// CloseSession ends a session. It need not be called.
 	CloseSession(context.Context, *CloseSessionRequest) (*CloseSessionResponse, error)
+	// SetLeaseReads lets leaders answer reads by leases, in the whole cluster, or
+	// not. It needs a quorum.
+	SetLeaseReads(context.Context, *SetLeaseReadsRequest) (*SetLeaseReadsResponse, error)
 	// Frames takes frames of operations, any number at a time, and answers each
 	// when it is done, which need not be in the order they came in. Where more are
 	// in flight than a member takes, it reads no further.
@@ -219,6 +236,9 @@ func (UnimplementedNativeServer) OpenSession(context.Context, *OpenSessionReques
 }
 func (UnimplementedNativeServer) CloseSession(context.Context, *CloseSessionRequest) (*CloseSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method CloseSession not implemented")
+}
+func (UnimplementedNativeServer) SetLeaseReads(context.Context, *SetLeaseReadsRequest) (*SetLeaseReadsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetLeaseReads not implemented")
 }
 func (UnimplementedNativeServer) Frames(grpc.BidiStreamingServer[Frame, FrameAnswer]) error {
 	return status.Error(codes.Unimplemented, "method Frames not implemented")
@@ -363,6 +383,24 @@ func _Native_CloseSession_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Native_SetLeaseReads_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetLeaseReadsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NativeServer).SetLeaseReads(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Native_SetLeaseReads_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NativeServer).SetLeaseReads(ctx, req.(*SetLeaseReadsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Native_Frames_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(NativeServer).Frames(&grpc.GenericServerStream[Frame, FrameAnswer]{ServerStream: stream})
 }
@@ -400,6 +438,10 @@ var Native_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CloseSession",
 			Handler:    _Native_CloseSession_Handler,
+		},
+		{
+			MethodName: "SetLeaseReads",
+			Handler:    _Native_SetLeaseReads_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -29,7 +29,7 @@ func groupOf(verb string) string {
 		return "data"
 	case "lease", "lock", "elect":
 		return "coordination"
-	case "status", "members", "member", "move-leader", "defrag", "alarm", "user", "role", "auth":
+	case "status", "members", "member", "move-leader", "defrag", "alarm", "lease-reads", "user", "role", "auth":
 		return "cluster"
 	case "snapshot", "import", "verify", "wal", "recover":
 		return "files"

@@ -56,7 +56,7 @@ func (s *Session) RegisterFlags(flags *pflag.FlagSet) {
 func Commands(s *Session) []*cobra.Command {
 	return grouped([]*cobra.Command{
 		setCommand(s), getCommand(s), delCommand(s), appendCommand(s), casCommand(s), txnCommand(s),
-		statusCommand(s), membersCommand(s), memberCommand(s), moveLeaderCommand(s), compactCommand(s), defragCommand(s), alarmCommand(s), versionCommand(s),
+		statusCommand(s), membersCommand(s), memberCommand(s), moveLeaderCommand(s), compactCommand(s), defragCommand(s), alarmCommand(s), leaseReadsCommand(s), versionCommand(s),
 		snapshotCommand(s), importCommand(s), verifyCommand(s), walCommand(s),
 		watchCommand(s), leaseCommand(s), lockCommand(s), electCommand(s),
 	})
