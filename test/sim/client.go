@@ -29,7 +29,6 @@ type client struct {
 const (
 	clients         = 10
 	keysPerClient   = 5 // so that five clients share a key
-	thinkTime       = 120 * time.Millisecond
 	patienceMin     = 800 * time.Millisecond
 	patienceSpread  = 2 * time.Second
 	valueBytesExtra = 160
@@ -49,7 +48,7 @@ func newClients(s *simulation, rng *rand.Rand) []*client {
 }
 
 func (c *client) rest() {
-	c.s.clock.after(time.Duration(c.rng.ExpFloat64()*float64(thinkTime)), c.next)
+	c.s.clock.after(time.Duration(c.rng.ExpFloat64()*float64(c.s.opts.Scenario.thinkTime())), c.next)
 }
 
 // next starts an operation.

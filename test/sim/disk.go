@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -24,6 +25,9 @@ type disk struct {
 	incarnation, boot uint64
 	complete          bool
 	ledger            map[uint64]uint64
+	// promised is for how long the member may have promised leaders not to help
+	// others to win.
+	promised time.Duration
 	// introduced are the members that this one was told of, for as long as it has
 	// no state of its own; nil: it is not known to be added.
 	introduced []statemachine.Member

@@ -19,6 +19,8 @@ type host struct {
 
 	// tick is the tick interval of this machine's clock, which drifts.
 	tick time.Duration
+	// stood is for how long its clock has stood still, with a planted bug.
+	stood time.Duration
 	// slowness stretches the time that disk and processor take.
 	slowness float64
 	// joins: it does not found the cluster. refused: the cluster knows its id under
@@ -137,6 +139,9 @@ func (p *process) open() {
 	cfg := s.opts.nodeConfig()
 	cfg.ID, cfg.Boot, cfg.Applied, cfg.Pack = h.id, p.boot, applied, p.pack
 	cfg.Jitter = func(below time.Duration) time.Duration { return time.Duration(p.rng.Int64N(int64(below))) }
+	if cfg.Now, cfg.PromisedFor = h.clockNow, h.disk.promised; s.opts.Planted == ForgottenPromise {
+		cfg.PromisedFor = 0
+	}
 	core, err := node.NewCore(cfg, p.logForCore(), installer{p})
 	if err != nil {
 		s.fail("member %d: start the core: %v", h.id, err)
@@ -155,6 +160,7 @@ func (p *process) open() {
 	p.tick()
 	p.dial()
 	p.publish()
+	p.followLeaseReads()
 	p.leasing = &leasing{p: p}
 	p.leasing.check()
 	if h.joins {

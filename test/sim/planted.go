@@ -38,10 +38,17 @@ const (
 	LateRevocation
 	// WithoutSession: the member that proposes a frame forgets whose it is.
 	WithoutSession
+	// StoppedClocks: the clock of a machine stands still while its member is paused.
+	StoppedClocks
+	// RunawayClocks: the clocks of some machines are ten times as fast as others'.
+	RunawayClocks
+	// ForgottenPromise: a member that restarts does not know that it has promised
+	// its leader not to help others to win.
+	ForgottenPromise
 )
 
 func (b Bug) String() string {
-	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session"}[b]
+	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session", "stopped clocks", "runaway clocks", "forgotten promise"}[b]
 }
 
 // acknowledgeEarly sends the responses of what is about to be written.

@@ -22,6 +22,9 @@ func TestPlantedBugs(t *testing.T) {
 		{Options{Planted: SkippedInstall}, 2, "watch: "},
 		{Options{Planted: LateRevocation, Scenario: PausedLeaders}, 4, "was revoked for its age"},
 		{Options{Planted: WithoutSession}, 2, "increments of frame"},
+		{Options{Planted: StoppedClocks, Scenario: LeaseReads}, 8, "not linearizable"},
+		{Options{Planted: RunawayClocks, Scenario: LeaseReads}, 8, "not linearizable"},
+		{Options{Planted: ForgottenPromise, Scenario: LeaseReads}, 8, "not linearizable"},
 		// Without a look inside the consequences show as well: acknowledged writes
 		// are lost, or members that contradict each other never come to rest.
 		{Options{Planted: AcknowledgeBeforeDurable, OnlyConsequences: true, Scenario: Blackouts}, 8, ""},

@@ -26,8 +26,9 @@ type process struct {
 	rng  *rand.Rand
 	dead bool
 	// backlog is what fell due while the process was paused.
-	paused  bool
-	backlog []func()
+	paused   bool
+	pausedAt time.Duration
+	backlog  []func()
 
 	incarnation, boot uint64
 	confirmed         map[uint64]bool // peers that confirmed the incarnation
@@ -76,6 +77,12 @@ type process struct {
 	terms map[uint64]uint64
 	last  uint64
 	led   uint64 // the last term this process led
+
+	// promising is what the state says about lease reads, as it was last heeded;
+	// switches counts the changes. byLease is what countRounds has counted.
+	promising time.Duration
+	switches  int
+	byLease   uint64
 }
 
 // after runs f d from now, if the process still lives; a paused process runs it
@@ -98,9 +105,12 @@ func (p *process) now(f func()) {
 	}
 }
 
-func (p *process) pause() { p.paused = true }
+func (p *process) pause() { p.paused, p.pausedAt = true, p.s.clock.now }
 
 func (p *process) resume() {
+	if p.s.opts.Planted == StoppedClocks {
+		p.host.stood += p.s.clock.now - p.pausedAt
+	}
 	p.paused = false
 	backlog := p.backlog
 	p.backlog = nil
@@ -155,6 +165,10 @@ func (p *process) round() {
 	for _, m := range out.Messages {
 		p.send(m)
 	}
+	for _, m := range out.Leases {
+		p.s.net.lease(p, m)
+	}
+	p.countRounds()
 	for _, f := range out.Forwards {
 		p.s.net.forward(p, f.To, f.Batch)
 	}
@@ -264,6 +278,7 @@ func (p *process) executed(done []node.Applied) {
 			p.membersChanged()
 		}
 	}
+	p.followLeaseReads()
 	p.loop(func() {
 		for _, a := range done {
 			p.core.ApplyDone(a.Task, a.Conf)

@@ -24,11 +24,14 @@ const (
 	ChangingMembers
 	// PausedLeaders pauses one leader after the other for longer than leases live.
 	PausedLeaders
+	// LeaseReads switches lease reads on and off, and elects others behind the
+	// leader's back; random faults are there in every second run.
+	LeaseReads
 )
 
 // Scenarios are the names of all scenarios, in their order.
 func Scenarios() []string {
-	return []string{"random-faults", "lost-directory", "blackouts", "changing-members", "paused-leaders"}
+	return []string{"random-faults", "lost-directory", "blackouts", "changing-members", "paused-leaders", "lease-reads"}
 }
 
 func (s Scenario) String() string { return Scenarios()[s] }
@@ -40,6 +43,15 @@ func ParseScenario(name string) (Scenario, error) {
 		return 0, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(Scenarios(), ", "))
 	}
 	return Scenario(i), nil
+}
+
+// thinkTime is the mean time between two operations of a client: short where the
+// moments matter in which a read could be stale.
+func (s Scenario) thinkTime() time.Duration {
+	if s == LeaseReads {
+		return 25 * time.Millisecond
+	}
+	return 120 * time.Millisecond
 }
 
 func (s Scenario) begin(f *faults) {
@@ -57,6 +69,12 @@ func (s Scenario) begin(f *faults) {
 		f.saveSnapshots()
 	case PausedLeaders:
 		f.pauseLeader()
+	case LeaseReads:
+		if f.rng.IntN(2) == 0 {
+			f.begin()
+		}
+		(&leaseSwitch{s: f.s, rng: f.s.fork()}).rest()
+		f.troubleLeases()
 	default:
 		f.begin()
 	}

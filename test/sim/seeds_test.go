@@ -42,6 +42,10 @@ func TestSeeds(t *testing.T) {
 // beside TestSeeds, and asserts that they did.
 func TestChangingMembers(t *testing.T) { runSeeds(t, ChangingMembers, 8) }
 
+// TestLeaseReads runs some of the scenario in which reads are answered by leases,
+// on clocks that drift, and asserts that they were.
+func TestLeaseReads(t *testing.T) { runSeeds(t, LeaseReads, 8) }
+
 // runSeeds runs -seeds seeds, or as many as usual, and the regressions.
 func runSeeds(t *testing.T, scenario Scenario, usual uint64) {
 	if *seedsFlag > 0 {
@@ -137,6 +141,8 @@ func (r *Report) requireEnough(t *testing.T, scenario Scenario, seeds int) {
 	switch {
 	case scenario == ChangingMembers:
 		all = append(r.usually(0.5), r.ofMembers()...)
+	case scenario == LeaseReads:
+		all = r.ofLeaseReads()
 	case scenario == RandomFaults && seeds >= 20:
 		all = append(r.usually(1), r.ofFaults()...)
 	}
@@ -177,6 +183,18 @@ func (r *Report) ofFaults() []least {
 		{"batches that watchers read from the history", r.WatchSkips, 200},
 		{"removed directories", r.Removals, 0.1},
 		{"refused second lives", r.Refusals, 0.1},
+	}
+}
+
+// ofLeaseReads is what comes of leaders that others replace behind their backs.
+func (r *Report) ofLeaseReads() []least {
+	return []least{
+		{"acknowledged writes", r.Acknowledged, 1000},
+		{"linearizable reads", r.Reads, 1000},
+		{"rounds of reads that a lease has confirmed", r.ReadsByLease, 500},
+		{"switches of lease reads", r.LeaseSwitches, 5},
+		{"elections", r.Elections, 10},
+		{"pauses", r.Pauses, 2},
 	}
 }
 

@@ -88,6 +88,9 @@ type Report struct {
 	// was recorded, or refused since they had been acknowledged, and the increments
 	// that were applied.
 	SessionFrames, SessionSends, SessionReplays, SessionPast, SessionIncrements int
+	// Rounds of reads that leaders confirmed by their leases, and how often lease
+	// reads were switched on or off.
+	ReadsByLease, LeaseSwitches int
 	// What the watchers were told; batches they had to read from the history, and
 	// watches that began again behind a compaction.
 	WatchEvents, WatchSkips, WatchesCancelled int
