@@ -16,6 +16,8 @@
 //   - Mixed: five nodes and ten clients, every second of which uses a session of the
 //     native API, which reads from whichever member answers fastest. Kinds of faults come from a deck that is
 //     shuffled again whenever it is used up, so every kind comes.
+//   - Mixed, lease reads: the same while leaders answer reads by leases, which go on
+//     and off, and are replaced behind their backs more often.
 //   - Kill points: three nodes. One end of a snapshot on its way to a file or to a
 //     follower, of its installation, of a restore, or of a change of members is
 //     killed while that is under way, and counted only if it was.

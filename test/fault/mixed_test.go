@@ -17,17 +17,32 @@ const (
 	crashesLeast      = 10
 	installsLeast     = 3
 	changesLeast      = 3
+	readsByLeaseLeast = 500
 )
 
 // TestMixed harms five nodes in every way there is while ten clients read and
 // write.
 func TestMixed(t *testing.T) {
-	rng := seeded(t)
-	w := newWorld(t, rng, mixedNodes, "--snapshot-count=50", "--snapshot-catchup-entries=10")
+	w := newWorld(t, seeded(t), mixedNodes, "--snapshot-count=50", "--snapshot-catchup-entries=10")
+	w.mix(misfortunes())
+}
+
+// TestMixedLeaseReads does the same while reads are answered by leases.
+func TestMixedLeaseReads(t *testing.T) {
+	w := newWorld(t, seeded(t), mixedNodes, "--snapshot-count=50", "--snapshot-catchup-entries=10")
+	w.leaseReads(true)
+	w.mix(append(misfortunes(), leaseMisfortunes()...))
+	if w.byLease < readsByLeaseLeast {
+		t.Errorf("only %d rounds of reads by a lease, the run needs %d to mean something", w.byLease, readsByLeaseLeast)
+	}
+}
+
+// mix deals misfortunes until all have struck and time is up.
+func (w *world) mix(deck []misfortune) {
+	t, rng := w.t, w.rng
 	w.work = startWorkload(t.Context(), rng, w.c.Endpoints())
 	t.Cleanup(func() { w.work.stop(); w.work.clients.Wait() })
 	w.progress(100)
-	deck := misfortunes()
 	struck := 0
 	for began := time.Now(); struck < len(deck) || time.Since(began) < *duration; struck++ {
 		if struck%len(deck) == 0 {
@@ -38,6 +53,7 @@ func TestMixed(t *testing.T) {
 		m.do(w)
 		over := time.Now()
 		w.well()
+		w.countLeases()
 		t.Logf("%6.1f s: %s, for %.1f s; well after %.1f s; %d writes meanwhile", before.Sub(began).Seconds(), m.name,
 			over.Sub(before).Seconds(), time.Since(over).Seconds(), w.work.acknowledged.Load()-acked)
 	}

@@ -34,13 +34,17 @@ type world struct {
 	crashes   int
 	installs  int
 	changes   int
+
+	leases  bool // lease reads are on
+	byLease int  // rounds of reads that leases have answered, as far as they were counted
+	counted map[*harness.Process]int
 }
 
 // newWorld starts a cluster of so many nodes.
 func newWorld(t *testing.T, rng *rand.Rand, nodes int, flags ...string) *world {
 	t.Helper()
 	requireNetwork(t)
-	w := &world{t: t, rng: rng, c: harness.NewCluster(t, bin, nodes, flags...), net: wire.New(), newest: nodes}
+	w := &world{t: t, rng: rng, c: harness.NewCluster(t, bin, nodes, flags...), net: wire.New(), newest: nodes, counted: map[*harness.Process]int{}}
 	t.Cleanup(func() {
 		if err := w.net.Close(); err != nil {
 			t.Error(err)
