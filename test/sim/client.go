@@ -63,7 +63,11 @@ func (c *client) next() {
 	key := c.keys[c.rng.IntN(len(c.keys))]
 	op := c.s.history.begin(c.s.clock.now, c.id, key)
 	unique := fmt.Sprintf("%d.%d;", c.id, c.ops)
-	switch n := c.rng.IntN(100); {
+	n := c.rng.IntN(100)
+	if c.s.opts.Scenario.onlyReads(c.id) {
+		n = 99
+	}
+	switch {
 	case n < 30:
 		op.Kind, op.Value = linear.Put, unique+strings.Repeat(padding, c.rng.IntN(valueBytesExtra))
 	case n < 50:

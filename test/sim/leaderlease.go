@@ -113,51 +113,53 @@ func (w *leaseSwitch) turn() {
 
 // troubleLeases does to leaders what would make a lease read stale, were it not
 // safe: others are elected, as soon as they can be, while the leader cannot hear
-// of it.
+// of it. One trouble ends before the next.
 func (f *faults) troubleLeases() {
-	f.s.clock.after(500*time.Millisecond+time.Duration(f.rng.Int64N(int64(2*time.Second))), func() {
+	f.s.clock.after(f.between(300*time.Millisecond, time.Second), func() {
 		if f.s.calm {
 			return
 		}
-		leader := f.leader()
+		leader, lasts := f.leader(), f.between(300*time.Millisecond, 1500*time.Millisecond)
 		switch f.rng.IntN(5) {
 		case 0:
 			f.cutOff(leader)
-			f.ends(f.heal)
 		case 1:
 			f.cutOff(leader)
-			lasts := time.Second + time.Duration(f.rng.Int64N(int64(2*time.Second)))
 			f.pauseHost(leader, lasts)
-			f.s.clock.after(lasts+600*time.Millisecond, f.heal)
+			lasts += 600 * time.Millisecond
 		case 2:
 			f.cutOff(leader)
 			f.restartOthers(leader)
-			f.ends(f.heal)
 		case 3:
 			f.transfer()
-			f.s.clock.after(time.Duration(f.rng.Int64N(int64(3*time.Millisecond))), func() { f.cutOff(leader) })
-			f.ends(f.heal)
+			f.s.clock.after(f.between(0, 3*time.Millisecond), func() { f.cutOff(leader) })
 		case 4:
-			f.rebel(leader)
+			lasts += f.rebel(leader)
 		}
-		f.troubleLeases()
+		f.s.clock.after(lasts, func() {
+			f.heal()
+			f.troubleLeases()
+		})
 	})
 }
 
+func (f *faults) between(least, below time.Duration) time.Duration {
+	return least + time.Duration(f.rng.Int64N(int64(below-least)))
+}
+
 // rebel lets a follower lose its leader, and its promise run out, before the
-// others lose theirs.
-func (f *faults) rebel(leader *host) {
+// others lose theirs, which is then.
+func (f *faults) rebel(leader *host) (then time.Duration) {
 	rebel := f.anyone()
 	if rebel == leader {
-		return
+		return 0
 	}
 	f.cut(leader, rebel)
 	f.cut(rebel, leader)
 	f.s.clock.after(time.Second, func() { f.s.net.resetAt(rebel, leader.id) })
-	f.s.clock.after(time.Second+time.Duration(f.rng.Int64N(int64(500*time.Millisecond))), func() {
-		f.cutOff(leader)
-		f.ends(f.heal)
-	})
+	then = f.between(time.Second, 1500*time.Millisecond)
+	f.s.clock.after(then, func() { f.cutOff(leader) })
+	return then
 }
 
 // cutOff parts a member from the others, who learn at once that their connections
