@@ -52,7 +52,7 @@
 // Config passes in; a voter keeps its promise whatever it learns, and after a
 // restart. Raft's own leases are not used: they count ticks, which stand still
 // with a paused process, and need every member to be configured alike
-// (docs/adr/0008-lease-reads.md).
+// (docs/adr/0009-lease-reads.md).
 //
 // # Goroutines and locks
 //

@@ -34,7 +34,7 @@ const (
 const campaignTransfer = "CampaignTransfer"
 
 // leaderLease is what a member has promised as a voter and was promised as a
-// leader. The safety argument is in docs/adr/0008-lease-reads.md.
+// leader. The safety argument is in docs/adr/0009-lease-reads.md.
 type leaderLease struct {
 	// length of what is asked for and promised; 0: neither.
 	length time.Duration

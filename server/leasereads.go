@@ -10,7 +10,7 @@ import (
 )
 
 // leaseReads has the node keep leader leases as the cluster has decided, and
-// the data directory remember what may have been promised (docs/adr/0008-lease-reads.md).
+// the data directory remember what may have been promised (docs/adr/0009-lease-reads.md).
 type leaseReads struct {
 	s       *Server
 	changed chan struct{} // capacity 1: the decision may be another
