@@ -58,13 +58,13 @@ var faults = []struct {
 	{"a continuation alone", func(c *client) { c.must(c.fr.WriteContinuation(1, true, nil)) }, "GOAWAY 0 PROTOCOL"},
 	{"continuations without end", func(c *client) {
 		c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1}))
-		for range headerBytesMax/frameHeaderBytes + 1 {
+		for range blockBytesMax/frameHeaderBytes + 1 {
 			c.must(c.fr.WriteContinuation(1, false, nil))
 		}
 	}, "GOAWAY 0 ENHANCE_YOUR_CALM"},
 	{"headers too large packed", func(c *client) {
 		c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1}))
-		for range headerBytesMax/frameBytesMax + 1 {
+		for range blockBytesMax/frameBytesMax + 1 {
 			c.must(c.fr.WriteContinuation(1, false, make([]byte, frameBytesMax)))
 		}
 	}, "GOAWAY 0 ENHANCE_YOUR_CALM"},
@@ -74,6 +74,15 @@ var faults = []struct {
 			all = append(all, "x="+strings.Repeat("y", 3500))
 		}
 		c.headers(1, true, all) // the same one again is a byte
+	}, "HEADERS 1 end :status=200 content-type=application/grpc grpc-status=8"},
+	{"a header too large", func(c *client) {
+		block := c.encode(fields(unaryPath, "x="+strings.Repeat("~", 2*headerBytesMax)))
+		c.must(c.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block[:100], EndStream: true}))
+		for rest := block[100:]; len(rest) > 0; {
+			n := min(len(rest), frameBytesMax)
+			c.must(c.fr.WriteContinuation(1, n == len(rest), rest[:n]))
+			rest = rest[n:]
+		}
 	}, "HEADERS 1 end :status=200 content-type=application/grpc grpc-status=8"},
 	{"a push", func(c *client) { c.must(c.fr.WriteRawFrame(http2.FramePushPromise, 0, 1, make([]byte, 4))) }, "GOAWAY 0 PROTOCOL"},
 	{"settings of a stream", func(c *client) { c.must(c.fr.WriteRawFrame(http2.FrameSettings, 0, 1, nil)) }, "GOAWAY 0 PROTOCOL"},

@@ -89,7 +89,7 @@ func (c *conn) continued(stream uint32, first []byte) ([]byte, error) {
 			return nil, connError{http2.ErrCodeProtocol, "a header block was interrupted"}
 		}
 		// Frames count, too: empty ones could go on for ever.
-		if read += frameHeaderBytes + len(f.payload); read > headerBytesMax {
+		if read += frameHeaderBytes + len(f.payload); read > blockBytesMax {
 			return nil, connError{http2.ErrCodeEnhanceYourCalm, "too many headers"}
 		}
 		block = append(block, f.payload...)

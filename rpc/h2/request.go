@@ -13,9 +13,13 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// headerBytesMax bounds the headers of a request, packed and unpacked: room for
-// a large token.
-const headerBytesMax = 64 << 10
+// headerBytesMax bounds the headers of a request, unpacked: room for a large
+// token. What is larger, and packed is not beyond blockBytesMax, is read on, so
+// that the other requests of the connection survive.
+const (
+	headerBytesMax = 64 << 10
+	blockBytesMax  = 1 << 20
+)
 
 // head is what the headers of a request say. One is used again for every
 // request of a connection.
@@ -112,7 +116,7 @@ type headReader struct {
 func newHeadReader(base context.Context) *headReader {
 	r := &headReader{base: base}
 	r.hp = hpack.NewDecoder(tableBytes, func(f hpack.HeaderField) { r.head.field(f) })
-	r.hp.SetMaxStringLength(headerBytesMax)
+	r.hp.SetMaxStringLength(blockBytesMax)
 	return r
 }
 
