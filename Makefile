@@ -11,7 +11,7 @@ POINTS ?= 50
 # Modules of their own, because they link a real etcd, or what only tests of protocols need.
 NESTED := bench/etcd test/etcd test/oracle test/conformance test/http2
 
-.PHONY: help build test check fmt vet staticcheck race sim fault fault-points oracle conformance fuzz bench-compare cover proto clean
+.PHONY: help build test check fmt vet staticcheck race sim fault fault-points oracle conformance fuzz bench-compare bench-grow cover proto clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -59,8 +59,12 @@ fuzz: ## every decoder, FUZZTIME each
 oracle: ## OPS random requests a seed to raft-kv and a real etcd: SEEDS seeds from START; HashKV after 20,000
 	cd test/oracle && $(GO) test . -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START) -ops=$(OPS) -hash-ops=20000
 
-bench-compare: ## raft-kv beside etcd, alternating rounds
-	$(GO) run ./bench compare
+bench-compare: ## raft-kv beside etcd: builds both, runs all rows (about 40 minutes, on a quiet machine) and writes bench-compare.{json,md}
+	$(GO) run ./bench compare --rows='$(ROWS)'
+	$(GO) run ./bench report --markdown-file=bench-compare.md
+
+bench-grow: ## raft-kv alone, filled with 0.1, 1 and 10 million keys (KEYS at most)
+	$(GO) run ./bench grow --keys-max=$(or $(KEYS),10000000)
 
 bigdata: ## load, read and restart a node whose data is four times its memory (1 GiB in 256 MiB)
 	$(GO) test ./test/e2e -run 'TestBigData$$' -count=1 -timeout=0 -v -bigdata-mib=$(or $(DATA_MIB),1024) -bigdata-memory-mib=$(or $(MEMORY_MIB),256)

@@ -55,8 +55,9 @@ func compareCommand() *cobra.Command {
 	flags.StringVar(&o.bName, "b-name", "", "name of B in the report (default: its file name)")
 	flags.IntVar(&o.cfg.Nodes, "nodes", 3, "nodes of each cluster")
 	flags.IntVar(&o.cfg.Rounds, "rounds", 3, "rounds; each measures A, then B")
+	flags.IntVar(&o.cfg.LoadedRounds, "loaded-rounds", 1, "rounds, at most, of rows that load about a million keys: restart, space, pages, versions")
 	flags.StringVar(&o.rows, "rows", "", "measure only the rows whose name matches this regular expression")
-	flags.DurationVar(&o.cfg.Duration, "duration", 5*time.Second, "length of a measured window")
+	flags.DurationVar(&o.cfg.Duration, "duration", 3*time.Second, "length of a measured window")
 	flags.DurationVar(&o.cfg.Warmup, "warmup", time.Second, "load before each measured window")
 	flags.DurationVar(&o.cfg.Timeout, "timeout", 10*time.Second, "time limit of an operation")
 	flags.IntVar(&o.cfg.Keys, "keys", 10_000, "number of different keys")
@@ -110,8 +111,8 @@ func (o *compareOptions) complete() error {
 			faults = append(faults, fmt.Errorf(format, args...))
 		}
 	}
-	check(o.cfg.Nodes >= 1 && o.cfg.Nodes <= maxNodes, "nodes must be between 1 and %d, not %d", maxNodes, o.cfg.Nodes)
 	check(o.cfg.Rounds >= 1 && o.cfg.Rounds <= maxRounds, "rounds must be between 1 and %d, not %d", maxRounds, o.cfg.Rounds)
+	check(o.cfg.LoadedRounds >= 1 && o.cfg.LoadedRounds <= maxRounds, "loaded-rounds must be between 1 and %d, not %d", maxRounds, o.cfg.LoadedRounds)
 	check(o.cfg.Kills >= 1 && o.cfg.Kills <= maxKills, "kills must be between 1 and %d, not %d", maxKills, o.cfg.Kills)
 	check(o.jsonFile != "", "json-file must not be empty")
 	rows, err := matchingRows(o.rows)
@@ -125,18 +126,31 @@ func (o *compareOptions) complete() error {
 			break
 		}
 	}
-	for _, bin := range []string{o.aBin, o.bBin} {
-		if bin != "" {
-			info, err := os.Stat(bin)
-			check(err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0, "%s is not a program", bin)
-		}
-	}
+	faults = append(faults, checkNodes(o.cfg.Nodes), checkProgram(o.aBin), checkProgram(o.bBin))
 	if o.repo == "" {
 		o.repo, err = compare.FindRepository(".")
 		check(err == nil || o.aBin != "" && o.bBin != "", "%v: give --repo, or --a-bin and --b-bin", err)
 	}
 	o.cfg.Proc = os.DirFS("/proc")
 	return errors.Join(faults...)
+}
+
+func checkNodes(nodes int) error {
+	if nodes < 1 || nodes > maxNodes {
+		return fmt.Errorf("nodes must be between 1 and %d, not %d", maxNodes, nodes)
+	}
+	return nil
+}
+
+// checkProgram takes "" for a program that is built.
+func checkProgram(path string) error {
+	if path == "" {
+		return nil
+	}
+	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		return fmt.Errorf("%s is not a program", path)
+	}
+	return nil
 }
 
 func matchingRows(pattern string) ([]compare.Row, error) {

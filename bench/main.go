@@ -74,7 +74,7 @@ func rootCommand() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(putCommand(), getCommand(), mixedCommand(), listCommand(),
 		txnCommand(), txnMixedCommand(), stmCommand(), rangeCommand(), ycsbCommand(), watchCommand(), leaseGrantCommand(), leaseKeepAliveCommand(),
-		compareCommand(), reportCommand())
+		compareCommand(), growCommand(), reportCommand())
 	return root
 }
 

@@ -40,6 +40,7 @@ func TestUsageErrorsAreOneLineAndCode2(t *testing.T) {
 		"mixed --reads 101":                    "reads must be between",
 		"put --clients 0 --target x":           "; ", // all faults, joined
 		"compare --rounds 0":                   "rounds must be between",
+		"compare --loaded-rounds 0":            "loaded-rounds must be between",
 		"compare --nodes 10":                   "nodes must be between",
 		"compare --rows nothing-like-this":     "matches no row",
 		"compare --rows (":                     "not a regular expression",
@@ -52,6 +53,8 @@ func TestUsageErrorsAreOneLineAndCode2(t *testing.T) {
 		"watch --reads 5":                      "unknown flag: --reads",
 		"compare --kills 0":                    "kills must be between",
 		"compare --event-keys 0 --rows ^put":   "keys must be between",
+		"grow --keys-max 0":                    "keys must be between",
+		"grow --a-bin /nonexistent --nodes 0":  "; /nonexistent is not a program",
 		"report --json-file a,b --html-file c": "a page shows one json-file",
 		"report --json-file=":                  "must not be empty",
 		"compare --json-file= --value-size 1":  "json-file must not be empty",

@@ -289,6 +289,13 @@ func TestRunComparesRealProcesses(t *testing.T) {
 	}
 }
 
+func TestLoadedRowsHaveFewerRounds(t *testing.T) {
+	cfg := Config{Rounds: 3, LoadedRounds: 1}
+	if cfg.rounds(Row{}) != 3 || cfg.rounds(Row{Loaded: true}) != 1 || (Config{Rounds: 1, LoadedRounds: 5}).rounds(Row{Loaded: true}) != 1 {
+		t.Error("rounds are counted wrongly")
+	}
+}
+
 func TestFailingServerIsCountedNotHidden(t *testing.T) {
 	cfg := fakeComparison(t)
 	t.Setenv(fakeFails, "1")

@@ -7,6 +7,7 @@ import (
 	"raftkv/bench/internal/cluster"
 	"raftkv/bench/internal/drill"
 	"raftkv/bench/internal/load"
+	"raftkv/bench/internal/machine"
 	"raftkv/bench/internal/measure"
 )
 
@@ -81,7 +82,7 @@ func (cfg Config) runEvent(ctx context.Context, row Row, servers *cluster.Cluste
 		Connections: max(preloadConnections, row.Connections),
 		Kills:       (cfg.Kills + cfg.Rounds - 1) / cfg.Rounds,
 		Proc:        cfg.Proc,
-		Disk:        func() int64 { return diskUsage(dir) },
+		Disk:        func() int64 { return machine.DiskUsage(dir) },
 	}
 	switch row.Event {
 	case EventFailover:

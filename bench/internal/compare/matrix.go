@@ -36,8 +36,9 @@ type Row struct {
 	API kvload.API `json:"api,omitempty"`
 	// Event is what happens to the cluster; empty: nothing, the row is a load.
 	Event string `json:"event,omitempty"`
-	// Loaded events take as many keys as Config.LoadedKeys says, others as
-	// EventKeys says.
+	// Loaded rows write about a million times before they measure anything, and have
+	// no more rounds than Config.LoadedRounds. Loaded events take as many keys as
+	// Config.LoadedKeys says, others as EventKeys says.
 	Loaded bool   `json:"loaded,omitempty"`
 	Goals  []Goal `json:"goals,omitempty"`
 }
@@ -154,7 +155,7 @@ func nativePut() Row {
 func list(keys, page int, goals []Goal) Row {
 	return Row{
 		Name:    fmt.Sprintf("%d keys in pages of %d, 1 client, to the leader", keys, page),
-		Clients: 1, Connections: 10, Target: measure.TargetLeader, Keys: keys, PageKeys: page, Goals: goals,
+		Clients: 1, Connections: 10, Target: measure.TargetLeader, Keys: keys, PageKeys: page, Loaded: true, Goals: goals,
 	}
 }
 
@@ -164,7 +165,7 @@ func list(keys, page int, goals []Goal) Row {
 func versions(compact bool) Row {
 	r := Row{
 		Name:    "put at 2000/s into ten versions of 100000 keys, quiet",
-		Clients: 100, Connections: 10, Target: measure.TargetLeader, Keys: 100_000, Versions: 10, Rate: 2000, Compact: compact,
+		Clients: 100, Connections: 10, Target: measure.TargetLeader, Keys: 100_000, Versions: 10, Rate: 2000, Compact: compact, Loaded: true,
 		Goals: []Goal{{Metric: P99, Ratio: 1, AtMost: true}},
 	}
 	if compact {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,7 @@ type Report struct {
 	B              Side          `json:"b"`
 	Nodes          int           `json:"nodes"`
 	Rounds         int           `json:"rounds"`
+	LoadedRounds   int           `json:"loaded_rounds,omitempty"` // at most, of rows that load much
 	WindowSeconds  float64       `json:"window_seconds"`
 	WarmupSeconds  float64       `json:"warmup_seconds"`
 	Keys           int           `json:"keys"`
@@ -41,7 +43,7 @@ type Report struct {
 func NewReport(cfg Config, began time.Time, facts machine.Facts, disk machine.Disk, samples []Sample, warnings []string, runErr error) Report {
 	r := Report{
 		Began: began.UTC(), Machine: facts, Disk: disk, A: cfg.A, B: cfg.B,
-		Nodes: cfg.Nodes, Rounds: cfg.Rounds,
+		Nodes: cfg.Nodes, Rounds: cfg.Rounds, LoadedRounds: cfg.LoadedRounds,
 		WindowSeconds: cfg.Duration.Seconds(), WarmupSeconds: cfg.Warmup.Seconds(),
 		Keys: cfg.Keys, ValueSizeBytes: cfg.ValueSizeBytes, Seed: cfg.Seed,
 		Summary: Summarize(cfg.Rows, samples), Samples: samples,
@@ -99,8 +101,11 @@ func (r Report) WriteText(out io.Writer) error {
 
 func (r Report) writeFacts(w io.Writer) {
 	m := r.Machine
-	fmt.Fprintf(w, "%s against %s, %d nodes each, %d rounds, %s\n",
-		r.A.Name, r.B.Name, r.Nodes, r.Rounds, r.Began.Format(time.RFC3339))
+	rounds := fmt.Sprintf("%d rounds", r.Rounds)
+	if loaded := func(row RowSummary) bool { return row.Row.Loaded }; r.LoadedRounds < r.Rounds && slices.ContainsFunc(r.Summary, loaded) {
+		rounds += fmt.Sprintf(" (%d where much is loaded)", r.LoadedRounds)
+	}
+	fmt.Fprintf(w, "%s against %s, %d nodes each, %s, %s\n", r.A.Name, r.B.Name, r.Nodes, rounds, r.Began.Format(time.RFC3339))
 	fmt.Fprintf(w, "machine  %d cores (%s), %.1f GiB, %s, kernel %s, load %s at the start\n",
 		m.Cores, m.Processor, float64(m.MemoryBytes)/(1<<30), m.OS, m.Kernel, m.LoadAverage)
 	fmt.Fprintf(w, "disk     %s, one fsync p50 %s, p99 %s\n",

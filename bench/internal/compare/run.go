@@ -18,11 +18,7 @@ import (
 	"raftkv/bench/internal/measure"
 )
 
-const (
-	readyTimeout = time.Minute
-	// probeTimeout limits one question to a member that may not serve yet.
-	probeTimeout = 2 * time.Second
-)
+const readyTimeout = time.Minute
 
 // Side is one of the two servers compared.
 type Side struct {
@@ -35,6 +31,7 @@ type Config struct {
 	A, B           Side
 	Nodes          int
 	Rounds         int
+	LoadedRounds   int // at most, of rows that load much
 	Rows           []Row
 	Duration       time.Duration
 	Warmup         time.Duration
@@ -66,7 +63,7 @@ type Sample struct {
 // as they should after a measurement that had succeeded.
 func Run(ctx context.Context, cfg Config) (samples []Sample, warnings []string, err error) {
 	for row := range cfg.Rows {
-		for round := range cfg.Rounds {
+		for round := range cfg.rounds(cfg.Rows[row]) {
 			for side := range 2 {
 				point, warning, err := cfg.one(ctx, row, round, side)
 				if err != nil {
@@ -83,6 +80,13 @@ func Run(ctx context.Context, cfg Config) (samples []Sample, warnings []string, 
 	return samples, warnings, nil
 }
 
+func (cfg Config) rounds(row Row) int {
+	if row.Loaded {
+		return min(cfg.Rounds, cfg.LoadedRounds)
+	}
+	return cfg.Rounds
+}
+
 func (cfg Config) side(i int) Side { return [2]Side{cfg.A, cfg.B}[i] }
 
 // one takes one measurement on a fresh cluster.
@@ -95,7 +99,7 @@ func (cfg Config) one(ctx context.Context, row, round, side int) (point measure.
 
 	servers, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.side(side).Name, Binary: cfg.side(side).Binary.Path, Dir: dir, Nodes: cmp.Or(cfg.Rows[row].Nodes, cfg.Nodes),
-		Ready: allServe, ReadyTimeout: readyTimeout,
+		Ready: kvload.AllServe, ReadyTimeout: readyTimeout,
 	})
 	if err != nil {
 		return point, nil, err
@@ -104,7 +108,7 @@ func (cfg Config) one(ctx context.Context, row, round, side int) (point measure.
 		point, err = cfg.runEvent(ctx, cfg.Rows[row], servers, dir)
 	} else {
 		point, err = measure.Run(ctx, cfg.measurement(cfg.Rows[row], side, servers))
-		point.DiskBytes = diskUsage(dir)
+		point.DiskBytes = machine.DiskUsage(dir)
 	}
 	err = errors.Join(err, servers.Alive())
 	warning = servers.Stop(ctx)
@@ -142,25 +146,11 @@ func (cfg Config) progress(round, side int, row Row, p measure.Point) error {
 		faults = fmt.Sprintf(", %d ERRORS", n)
 	}
 	_, err := fmt.Fprintf(cfg.Progress, "round %d/%d %s: %s: %s%s\n",
-		round+1, cfg.Rounds, cfg.side(side).Name, row.Name, outcome(row, p), faults)
+		round+1, cfg.rounds(row), cfg.side(side).Name, row.Name, outcome(row, p), faults)
 	if err != nil {
 		return fmt.Errorf("writing progress: %w", err)
 	}
 	return nil
-}
-
-// allServe is the readiness of a cluster: every member answers linearizable
-// reads and one knows itself as the leader.
-func allServe(ctx context.Context, endpoints []string) error {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
-	for _, endpoint := range endpoints {
-		if err := kvload.Serves(ctx, endpoint); err != nil {
-			return err
-		}
-	}
-	_, err := kvload.Leader(ctx, endpoints)
-	return err
 }
 
 // TempDir makes the directory that all clusters of a run share, below parent

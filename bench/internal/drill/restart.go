@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"raftkv/bench/internal/cluster"
 	"raftkv/bench/internal/kvload"
 	"raftkv/bench/internal/measure"
 	"raftkv/bench/internal/procstat"
@@ -50,32 +51,38 @@ func Restart(ctx context.Context, c Config) (measure.Point, error) {
 	if err != nil {
 		return point, err
 	}
-	var all []int
-	for i := range c.Servers.Endpoints() {
-		all = append(all, i)
-	}
-	if _, err := c.Servers.Kill(all...); err != nil {
-		return point, err
-	}
-	began := time.Now()
-	if err := c.Servers.Restart(all...); err != nil {
-		return point, err
-	}
-	written, err := c.firstWrite(ctx)
+	took, err := RestartAll(ctx, c.Servers)
 	if err != nil {
 		return point, err
 	}
-	point.Outage = &measure.Outage{Seconds: []float64{written.Sub(began).Seconds()}}
+	point.Outage = &measure.Outage{Seconds: []float64{took.Seconds()}}
 	return point, nil
 }
 
+// RestartAll kills all members as kill -9 does, starts them again and returns how
+// long it took from the start until a write was acknowledged.
+func RestartAll(ctx context.Context, servers *cluster.Cluster) (time.Duration, error) {
+	var all []int
+	for i := range servers.Endpoints() {
+		all = append(all, i)
+	}
+	if _, err := servers.Kill(all...); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	if err := servers.Restart(all...); err != nil {
+		return 0, err
+	}
+	written, err := firstWrite(ctx, servers.Endpoints())
+	return written.Sub(began), err
+}
+
 // firstWrite tries all members at once until one acknowledges a write.
-func (c Config) firstWrite(ctx context.Context) (time.Time, error) {
+func firstWrite(ctx context.Context, endpoints []string) (time.Time, error) {
 	ctx, cancel := context.WithTimeout(ctx, recoveryTimeout)
 	defer cancel()
 	var tries sync.WaitGroup
 	defer tries.Wait()
-	endpoints := c.Servers.Endpoints()
 	written := make(chan time.Time, len(endpoints))
 	for _, endpoint := range endpoints {
 		tries.Go(func() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -30,6 +31,23 @@ func Writes(ctx context.Context, endpoint string) (err error) {
 		return fmt.Errorf("writing to %s: %w", endpoint, err)
 	}
 	return nil
+}
+
+// serveTimeout limits one question to members that may not serve yet.
+const serveTimeout = 2 * time.Second
+
+// AllServe is the readiness of a cluster: every member answers linearizable
+// reads and one knows itself as the leader.
+func AllServe(ctx context.Context, endpoints []string) error {
+	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
+	defer cancel()
+	for _, endpoint := range endpoints {
+		if err := Serves(ctx, endpoint); err != nil {
+			return err
+		}
+	}
+	_, err := Leader(ctx, endpoints)
+	return err
 }
 
 // SaveSnapshot has a member send a snapshot of the whole store, drops it, and

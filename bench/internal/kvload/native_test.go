@@ -1,12 +1,15 @@
 package kvload_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 
 	"raftkv/bench/internal/kvload"
+	raftclient "raftkv/client"
 	"raftkv/rpc/kvstream"
 	"raftkv/rpc/listen"
 	"raftkv/rpc/request"
@@ -73,4 +76,43 @@ func run(t *testing.T, spec kvload.Spec, conns *kvload.Conns, address string) (e
 		_, err = op(t.Context())
 	}
 	return err
+}
+
+// TestFillWritesEveryKeyOnce: and none outside of what was asked for.
+func TestFillWritesEveryKeyOnce(t *testing.T) {
+	m := rpctest.New()
+	service := kvstream.New(rpctest.Gate(t, m, request.AllowAll{}, request.Config{}), m)
+	address := rpctest.Listen(t, listen.GRPCConfig{}, func(r grpc.ServiceRegistrar) { kvstream.Register(r, service) })
+	w := kvload.New(kvload.Spec{API: kvload.APINative, Keys: 60, ValueSizeBytes: 10}, nil, 1)
+	if err := w.Open([]string{address}, 2); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := w.Fill(t.Context(), time.Minute, 10, 60); err != nil {
+		t.Fatal(err)
+	}
+	c, err := raftclient.New(raftclient.Config{Endpoints: []string{address}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	session, err := c.NewSession(raftclient.SessionConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	for n := range 70 {
+		v, found, err := session.Get(t.Context(), fmt.Appendf(nil, "bench/%010d", n))
+		if err != nil || found != (n >= 10 && n < 60) || found && len(v.Bytes) != 10 {
+			t.Errorf("key %d: found %t, %v, %v", n, found, v, err)
+		}
+	}
 }

@@ -129,16 +129,16 @@ func writeOrigins(w io.Writer, reports []compare.Report) {
 	runs := map[string][]string{}
 	for _, r := range reports {
 		m := r.Machine
-		machine := fmt.Sprintf("%d cores (%s), %.1f GiB, %s, %s with an fsync of %s, %s with etcd server %s", m.Cores, m.Processor,
-			float64(m.MemoryBytes)/(1<<30), m.OS, r.Disk.FileSystem, measure.Micros(r.Disk.SyncP50US), r.B.Name, r.B.Binary.Server)
-		if r.B.Binary.Server == "" {
-			machine = strings.TrimSuffix(machine, fmt.Sprintf(", %s with etcd server ", r.B.Name))
+		machine := fmt.Sprintf("%d cores (%s), %.1f GiB, %s, %s", m.Cores, m.Processor, float64(m.MemoryBytes)/(1<<30), m.OS, r.Disk.FileSystem)
+		if version := r.B.Binary.Server; version != "" {
+			machine += fmt.Sprintf("; %s %s", r.B.Name, version)
 		}
 		if !slices.Contains(machines, machine) {
 			machines = append(machines, machine)
 		}
-		run := fmt.Sprintf("%s, commit %s: %d rounds of %.4gs on %d nodes, %d keys, values of %d bytes, %d rows", r.Began.Format("2006-01-02 15:04 UTC"),
-			m.Commit, r.Rounds, r.WindowSeconds, r.Nodes, r.Keys, r.ValueSizeBytes, len(r.Summary))
+		run := fmt.Sprintf("%s, commit %s, one fsync %s: %d rounds of %.4g s on %d nodes, %d keys, values of %d bytes; %d rows",
+			r.Began.Format("2006-01-02 15:04 UTC"), m.Commit, measure.Micros(r.Disk.SyncP50US),
+			r.Rounds, r.WindowSeconds, r.Nodes, r.Keys, r.ValueSizeBytes, len(r.Summary))
 		if r.Incomplete != "" {
 			run += ", INCOMPLETE"
 		}

@@ -51,7 +51,7 @@ func TestTableJoinsReports(t *testing.T) {
 	if !strings.HasPrefix(text, want) {
 		t.Errorf("got\n%s\nwant\n%s", text, want)
 	}
-	if strings.Count(text, "2 cores") != 1 || strings.Count(text, "\n- 2026-11-0") != 4 || !strings.Contains(text, "commit 0123456789ab: 3 rounds") {
+	if strings.Count(text, "2 cores") != 1 || strings.Count(text, "\n- 2026-11-0") != 4 || !strings.Contains(text, "commit 0123456789ab, one fsync 0 us: 3 rounds") {
 		t.Errorf("where it comes from is not said well:\n%s", text)
 	}
 }

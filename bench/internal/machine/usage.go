@@ -1,4 +1,4 @@
-package compare
+package machine
 
 import (
 	"io/fs"
@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// diskUsage is what the files below dir take on disk. Files that go meanwhile
+// DiskUsage is what the files below dir take on disk. Files that go meanwhile
 // take nothing.
-func diskUsage(dir string) int64 {
+func DiskUsage(dir string) int64 {
 	sum := int64(0)
 	// The function returns no error, so the walk has none.
 	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
