@@ -58,6 +58,7 @@ func TestReaderThatStops(t *testing.T) {
 		store.commit(put("k", "last"))
 		collect(t, stuck, writes+2, writes+2)
 		collect(t, live, writes+2, writes+2)
+		synctest.Wait()
 		if stats := h.Stats(); stats.Behind != 0 || stats.HeldBytes != 0 || stats.Pending != 0 {
 			t.Errorf("in the end: %+v", stats)
 		}
