@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -106,6 +107,32 @@ func TestPhysicalCompaction(t *testing.T) {
 	m.Switch(rpctest.Switches{SweepErr: statemachine.ErrClosed})
 	if err := compact(5, true); !errors.Is(err, rpctypes.ErrGRPCStopped) {
 		t.Error(err)
+	}
+}
+
+// requestContext is one that can be given a deadline, as the server's are.
+type requestContext struct {
+	context.Context
+	bound bool
+}
+
+func (c *requestContext) Bound(time.Time, error) { c.bound = true }
+func (c *requestContext) Cause() error           { return context.Cause(c.Context) }
+
+// TestPhysicalCompactionHasNoDeadline: that of its write does not end the wait
+// for the sweep.
+func TestPhysicalCompactionHasNoDeadline(t *testing.T) {
+	m := rpctest.New()
+	s := etcdv3.New(rpctest.Gate(t, m, request.AllowAll{}, request.Config{}), m).KV
+	if _, err := s.Put(t.Context(), &pb.PutRequest{Key: []byte("a")}); err != nil {
+		t.Fatal(err)
+	}
+	ctx := &requestContext{Context: t.Context()}
+	if _, err := s.Compact(ctx, &pb.CompactionRequest{Revision: 2, Physical: true}); err != nil {
+		t.Fatal(err)
+	}
+	if ctx.bound {
+		t.Error("the wait for the sweep has the deadline of the write")
 	}
 }
 
