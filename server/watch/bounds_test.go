@@ -54,14 +54,20 @@ func TestReaderThatStops(t *testing.T) {
 			t.Errorf("%+v", stats)
 		}
 		collect(t, stuck, 2, writes+1)
-		// It keeps up again.
-		store.commit(put("k", "last"))
-		collect(t, stuck, writes+2, writes+2)
+		// It keeps up again, as soon as it waits for more.
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			collect(t, stuck, writes+2, writes+3)
+		}()
+		store.commit(put("k", "last but one"))
 		collect(t, live, writes+2, writes+2)
 		synctest.Wait()
 		if stats := h.Stats(); stats.Behind != 0 || stats.HeldBytes != 0 || stats.Pending != 0 {
 			t.Errorf("in the end: %+v", stats)
 		}
+		store.commit(put("k", "last"))
+		<-done
 	})
 }
 
