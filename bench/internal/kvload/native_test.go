@@ -83,7 +83,7 @@ func TestFillWritesEveryKeyOnce(t *testing.T) {
 	m := rpctest.New()
 	service := kvstream.New(rpctest.Gate(t, m, request.AllowAll{}, request.Config{}), m)
 	address := rpctest.Listen(t, listen.GRPCConfig{}, func(r grpc.ServiceRegistrar) { kvstream.Register(r, service) })
-	w := kvload.New(kvload.Spec{API: kvload.APINative, Keys: 60, ValueSizeBytes: 10}, nil, 1)
+	w := kvload.New(kvload.Spec{API: kvload.APINative, Keys: 260, ValueSizeBytes: 10}, nil, 1)
 	if err := w.Open([]string{address}, 2); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func TestFillWritesEveryKeyOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if err := w.Fill(t.Context(), time.Minute, 10, 60); err != nil {
+	if err := w.Fill(t.Context(), time.Minute, 10, 260); err != nil {
 		t.Fatal(err)
 	}
 	c, err := raftclient.New(raftclient.Config{Endpoints: []string{address}})
@@ -109,9 +109,9 @@ func TestFillWritesEveryKeyOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer session.Close()
-	for n := range 70 {
+	for n := range 270 {
 		v, found, err := session.Get(t.Context(), fmt.Appendf(nil, "bench/%010d", n))
-		if err != nil || found != (n >= 10 && n < 60) || found && len(v.Bytes) != 10 {
+		if err != nil || found != (n >= 10 && n < 260) || found && len(v.Bytes) != 10 {
 			t.Errorf("key %d: found %t, %v, %v", n, found, v, err)
 		}
 	}

@@ -64,15 +64,24 @@ func (w *Workload) preloadKeys(ctx context.Context, timeout time.Duration, kv et
 	if to == from+1 {
 		return w.put(ctx, kv, from, rng)
 	}
+	resp, err := kv.Txn(ctx, w.putAll(from, to, rng))
+	return succeeded(resp, err)
+}
+
+// putAll is a transaction that puts keys [from, to).
+func (w *Workload) putAll(from, to int, rng *rand.Rand) *etcdserverpb.TxnRequest {
 	txn := &etcdserverpb.TxnRequest{}
 	for n := from; n < to; n++ {
 		txn.Success = append(txn.Success, &etcdserverpb.RequestOp{Request: &etcdserverpb.RequestOp_RequestPut{
 			RequestPut: &etcdserverpb.PutRequest{Key: presentKey(n), Value: w.pool.value(rng)},
 		}})
 	}
-	resp, err := kv.Txn(ctx, txn)
+	return txn
+}
+
+func succeeded(resp *etcdserverpb.TxnResponse, err error) error {
 	if err == nil && !resp.GetSucceeded() {
-		err = fmt.Errorf("%w: a transaction without conditions failed", errWrongAnswer)
+		return fmt.Errorf("%w: a transaction without conditions failed", errWrongAnswer)
 	}
 	return err
 }
