@@ -1,9 +1,11 @@
 package harness
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"sync"
 	"testing"
 )
 
@@ -11,23 +13,71 @@ import (
 // that is free now may be a client's end of some connection when a node that
 // was killed starts again on it.
 const (
-	portMin      = 12_000
-	portMax      = 32_000
-	portAttempts = 1000
+	portMin    = 12_000
+	portMax    = 32_000
+	blockPorts = 500
 )
 
+// ports is the block of this process: tests of several packages run at the same
+// time, and a port that one of them has just found free must not be found by
+// another. A test process has one, so it is a variable of the package.
+var ports portBlock
+
+// portBlock hands out the ports of a block in turn. Whoever listens on the first
+// one owns the block; the listener is never closed.
+type portBlock struct {
+	mu    sync.Mutex
+	owner net.Listener
+	next  int // offset from the owner's port
+}
+
 // FreePorts returns consecutive ports that are free on loopback, the first of
-// them. Somebody else may still take one before a node does.
+// them. Other tests do not get them, unless this process asks for hundreds more;
+// a stranger may still take one before a node does.
 func FreePorts(tb testing.TB, count int) (first int) {
 	tb.Helper()
-	for range portAttempts {
-		first = portMin + rand.IntN(portMax-portMin-count)
+	first, err := ports.take(count)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return first
+}
+
+func (b *portBlock) take(count int) (first int, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.own(); err != nil {
+		return 0, err
+	}
+	start := b.owner.Addr().(*net.TCPAddr).Port
+	for range blockPorts {
+		if b.next == 0 || b.next+count > blockPorts {
+			b.next = 1
+		}
+		first = start + b.next
 		if allFree(first, count) {
-			return first
+			b.next += count
+			return first, nil
+		}
+		b.next++
+	}
+	return 0, fmt.Errorf("found no %d consecutive free ports from %d to %d", count, start+1, start+blockPorts-1)
+}
+
+// own takes a block that nobody has.
+func (b *portBlock) own() error {
+	if b.owner != nil {
+		return nil
+	}
+	const blocks = (portMax - portMin) / blockPorts
+	for _, n := range rand.Perm(blocks) {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", portMin+n*blockPorts))
+		if err == nil {
+			b.owner = l
+			return nil
 		}
 	}
-	tb.Fatalf("found no %d consecutive free ports from %d to %d", count, portMin, portMax)
-	return 0
+	return errors.New("all blocks of ports for tests are taken")
 }
 
 func allFree(first, count int) bool {
