@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
 	"strings"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"raftkv/server"
+	"raftkv/test/e2e/harness"
 )
 
 // Member answers operations. Closing it waits for all it started.
@@ -101,15 +101,11 @@ func startRaftKV(ctx context.Context) (Member, error) {
 
 // freeAddresses returns two addresses that nobody listens on now.
 func freeAddresses() (a, b string, err error) {
-	first, err := net.Listen("tcp", "127.0.0.1:0")
+	first, err := harness.FindPorts(2)
 	if err != nil {
 		return "", "", err
 	}
-	second, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", "", errors.Join(err, first.Close())
-	}
-	return first.Addr().String(), second.Addr().String(), errors.Join(first.Close(), second.Close())
+	return fmt.Sprintf("127.0.0.1:%d", first), fmt.Sprintf("127.0.0.1:%d", first+1), nil
 }
 
 func await(ctx context.Context, ready, stopped <-chan struct{}) error {

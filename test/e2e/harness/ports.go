@@ -36,12 +36,15 @@ type portBlock struct {
 // a stranger may still take one before a node does.
 func FreePorts(tb testing.TB, count int) (first int) {
 	tb.Helper()
-	first, err := ports.take(count)
+	first, err := FindPorts(count)
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return first
 }
+
+// FindPorts is FreePorts for those who have no test.
+func FindPorts(count int) (first int, err error) { return ports.take(count) }
 
 func (b *portBlock) take(count int) (first int, err error) {
 	b.mu.Lock()
