@@ -17,6 +17,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"raftkv/rpc/h2"
+	"raftkv/rpc/kvstream"
 	"raftkv/rpc/listen"
 	"raftkv/rpc/peer"
 	"raftkv/rpc/request"
@@ -151,6 +152,7 @@ type services struct {
 	stats   *listen.RPCStats
 	calls   *listen.ClientRequests
 	metrics *listen.Metrics
+	frames  *kvstream.Metrics
 	tls     *security
 	// guard ends streams that demand a leader.
 	guard *request.StreamGuard

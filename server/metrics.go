@@ -22,6 +22,7 @@ func (s *Server) registerMetrics(offered services) error {
 		s.cfg.Registry.Register(offered.stats),
 		s.cfg.Registry.Register(offered.calls),
 		s.cfg.Registry.Register(offered.metrics),
+		s.cfg.Registry.Register(offered.frames),
 		s.cfg.Registry.Register(s.fsyncs),
 		s.cfg.Registry.Register(newPeerMetrics(s.transport.Stats)),
 	}

@@ -180,6 +180,7 @@ func (s *Server) services() (services, error) {
 		stats:   listen.NewRPCStats(),
 		calls:   listen.NewClientRequests(peerpb.Peer_ServiceDesc.ServiceName),
 		metrics: listen.NewMetrics(),
+		frames:  native.Metrics(),
 		guard:   request.NewStreamGuard(b.Leader),
 	}
 	s.background.Go(func() { offered.guard.Run(s.ctx, s.cfg.ElectionTimeout) })

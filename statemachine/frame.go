@@ -17,6 +17,8 @@ type FrameResult struct {
 	// the results of the frame's writes in their order. It is what a session
 	// records, and must not be changed.
 	Writes []byte
+	// Recorded: the frame was applied before, and this is what was recorded then.
+	Recorded bool
 }
 
 // frame applies the writes of a frame, each as a transaction of its own with a

@@ -149,7 +149,7 @@ func (r sessionResult) decode() (any, error) {
 		}
 		return nil, fmt.Errorf("%w: refusal %x of a session", ErrForeignState, r.body)
 	case resultFrame:
-		return &FrameResult{Writes: r.body}, nil
+		return &FrameResult{Writes: r.body, Recorded: true}, nil
 	}
 	message := newResult(r.form)
 	if message == nil {

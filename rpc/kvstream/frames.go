@@ -37,7 +37,7 @@ type Waiting interface {
 
 // flow is one stream of frames.
 type flow struct {
-	*native
+	*Native
 	stream grpc.BidiStreamingServer[kvpb.Frame, kvpb.FrameAnswer]
 	slots  chan struct{}
 	bytes  *semaphore.Weighted
@@ -54,8 +54,8 @@ type flow struct {
 // Frames serves a stream of frames. Writes are handed over in the order in which
 // their frames come in, so those of a session take effect without gaps; each
 // frame then waits on a goroutine of its own.
-func (s *native) Frames(stream grpc.BidiStreamingServer[kvpb.Frame, kvpb.FrameAnswer]) error {
-	f := &flow{native: s, stream: stream, slots: make(chan struct{}, framesInFlightMax), bytes: semaphore.NewWeighted(frameBytesMax)}
+func (s *Native) Frames(stream grpc.BidiStreamingServer[kvpb.Frame, kvpb.FrameAnswer]) error {
+	f := &flow{Native: s, stream: stream, slots: make(chan struct{}, framesInFlightMax), bytes: semaphore.NewWeighted(frameBytesMax)}
 	over := make(chan error, 1)
 	// It ends with the stream, which this method's return ends.
 	go func() { over <- f.receive() }()
@@ -128,11 +128,18 @@ type begun struct {
 	id     request.Identity
 	writes Waiting // nil if there are none
 	err    error   // what keeps it from being served
-	answer *kvpb.FrameAnswer
+	// refusal is what the state machine said, if it refused the writes; recorded:
+	// they had been applied before.
+	refusal  error
+	recorded bool
+	answer   *kvpb.FrameAnswer
 }
 
 // begin checks a frame and hands its writes over.
 func (f *flow) begin(ctx context.Context, frame *kvpb.Frame) *begun {
+	if n := len(frame.GetWrites()); n > 0 {
+		f.metrics.bytes.Observe(float64(n))
+	}
 	b := &begun{f: f, frame: frame, answer: &kvpb.FrameAnswer{Id: frame.GetId()}}
 	b.ctx, b.cancel = f.gate.WithTimeout(ctx)
 	b.err = b.start()
@@ -193,6 +200,7 @@ func (b *begun) finish() *kvpb.FrameAnswer {
 		s := status.Convert(b.err)
 		a.Code, a.Message = uint32(s.Code()), s.Message()
 	}
+	b.f.metrics.ended(b)
 	return a
 }
 
@@ -222,7 +230,7 @@ func (b *begun) awaitWrites() error {
 	result, index, err := b.writes.Wait(b.ctx)
 	if err == nil {
 		if refused, ok := result.(error); ok {
-			err = refused
+			err, b.refusal = refused, refused
 		}
 	}
 	if err != nil {
@@ -232,7 +240,7 @@ func (b *begun) awaitWrites() error {
 	if !ok {
 		return status.Errorf(codes.Internal, "raftkv: the state machine answered a frame with %T", result)
 	}
-	b.answer.Writes, b.answer.Index = frame.Writes, index
+	b.answer.Writes, b.answer.Index, b.recorded = frame.Writes, index, frame.Recorded
 	if b.frame.GetCountHolders() {
 		b.answer.Holders, b.answer.Members = b.f.countHolders(b.ctx, index)
 	}

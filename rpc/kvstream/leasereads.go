@@ -9,7 +9,7 @@ import (
 )
 
 // SetLeaseReads switches lease reads on or off.
-func (s *native) SetLeaseReads(ctx context.Context, r *kvpb.SetLeaseReadsRequest) (*kvpb.SetLeaseReadsResponse, error) {
+func (s *Native) SetLeaseReads(ctx context.Context, r *kvpb.SetLeaseReadsRequest) (*kvpb.SetLeaseReadsResponse, error) {
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}

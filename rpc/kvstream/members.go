@@ -9,7 +9,7 @@ import (
 )
 
 // Join adds a node to the cluster. Whoever may add a member may do that.
-func (s *native) Join(ctx context.Context, r *kvpb.JoinRequest) (*kvpb.JoinResponse, error) {
+func (s *Native) Join(ctx context.Context, r *kvpb.JoinRequest) (*kvpb.JoinResponse, error) {
 	add := &pb.MemberAddRequest{PeerURLs: r.GetPeerUrls(), IsLearner: true}
 	if err := s.gate.Reconfigure(ctx, add, func(ctx context.Context) error { return s.backend.Join(ctx, r) }); err != nil {
 		return nil, err
@@ -18,7 +18,7 @@ func (s *native) Join(ctx context.Context, r *kvpb.JoinRequest) (*kvpb.JoinRespo
 }
 
 // RemoveMember removes a member.
-func (s *native) RemoveMember(ctx context.Context, r *kvpb.RemoveMemberRequest) (*kvpb.RemoveMemberResponse, error) {
+func (s *Native) RemoveMember(ctx context.Context, r *kvpb.RemoveMemberRequest) (*kvpb.RemoveMemberResponse, error) {
 	remove := &pb.MemberRemoveRequest{ID: r.GetMemberId()}
 	err := s.gate.Reconfigure(ctx, remove, func(ctx context.Context) error {
 		return s.backend.RemoveMember(ctx, r.GetMemberId(), r.GetForce())

@@ -58,16 +58,21 @@ type Backend interface {
 	RemoveMember(ctx context.Context, id uint64, force bool) error
 }
 
-type native struct {
+// Native is the native service.
+type Native struct {
 	gate    *request.Gate
 	backend Backend
+	metrics *Metrics
 	kvpb.UnsafeNativeServer
 }
 
 // New builds the native service.
-func New(g *request.Gate, b Backend) kvpb.NativeServer {
-	return &native{gate: g, backend: b}
+func New(g *request.Gate, b Backend) *Native {
+	return &Native{gate: g, backend: b, metrics: newMetrics()}
 }
+
+// Metrics are those of the service.
+func (s *Native) Metrics() *Metrics { return s.metrics }
 
 // Register registers the native service on r.
 func Register(r grpc.ServiceRegistrar, s kvpb.NativeServer) {
@@ -75,7 +80,7 @@ func Register(r grpc.ServiceRegistrar, s kvpb.NativeServer) {
 }
 
 // Write applies one write.
-func (s *native) Write(ctx context.Context, r *kvpb.WriteRequest) (*kvpb.WriteResponse, error) {
+func (s *Native) Write(ctx context.Context, r *kvpb.WriteRequest) (*kvpb.WriteResponse, error) {
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}
@@ -118,7 +123,7 @@ func command(r *kvpb.WriteRequest) (envelope.Kind, proto.Message, error) {
 }
 
 // response translates what the state machine answered.
-func (s *native) response(req *kvpb.WriteRequest, result any) (*kvpb.WriteResponse, error) {
+func (s *Native) response(req *kvpb.WriteRequest, result any) (*kvpb.WriteResponse, error) {
 	resp := &kvpb.WriteResponse{}
 	var header *pb.ResponseHeader
 	switch r := result.(type) {
@@ -139,7 +144,7 @@ func (s *native) response(req *kvpb.WriteRequest, result any) (*kvpb.WriteRespon
 }
 
 // countHolders never fails the write: it is committed already.
-func (s *native) countHolders(ctx context.Context, index uint64) (holders, members uint32) {
+func (s *Native) countHolders(ctx context.Context, index uint64) (holders, members uint32) {
 	// The backend waits HoldersWait; the rest is for asking the leader.
 	ctx, cancel := context.WithTimeout(ctx, 2*HoldersWait)
 	defer cancel()
@@ -151,7 +156,7 @@ func (s *native) countHolders(ctx context.Context, index uint64) (holders, membe
 }
 
 // Status describes this member.
-func (s *native) Status(ctx context.Context, _ *kvpb.StatusRequest) (*kvpb.StatusResponse, error) {
+func (s *Native) Status(ctx context.Context, _ *kvpb.StatusRequest) (*kvpb.StatusResponse, error) {
 	if err := s.gate.Admit(ctx, request.LearnersToo); err != nil {
 		return nil, err
 	}

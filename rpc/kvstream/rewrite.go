@@ -16,7 +16,7 @@ const progressInterval = time.Second
 
 // Rewrite writes the files of this member anew. It needs the right to
 // defragment, and ends early when the caller goes away.
-func (s *native) Rewrite(_ *kvpb.RewriteRequest, stream grpc.ServerStreamingServer[kvpb.RewriteProgress]) error {
+func (s *Native) Rewrite(_ *kvpb.RewriteRequest, stream grpc.ServerStreamingServer[kvpb.RewriteProgress]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
 	if err := s.gate.Admit(ctx, request.LearnersToo); err != nil {

@@ -13,7 +13,7 @@ import (
 )
 
 // OpenSession opens a session for whoever calls.
-func (s *native) OpenSession(ctx context.Context, _ *kvpb.OpenSessionRequest) (*kvpb.OpenSessionResponse, error) {
+func (s *Native) OpenSession(ctx context.Context, _ *kvpb.OpenSessionRequest) (*kvpb.OpenSessionResponse, error) {
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}
@@ -32,7 +32,7 @@ func (s *native) OpenSession(ctx context.Context, _ *kvpb.OpenSessionRequest) (*
 }
 
 // CloseSession ends a session.
-func (s *native) CloseSession(ctx context.Context, r *kvpb.CloseSessionRequest) (*kvpb.CloseSessionResponse, error) {
+func (s *Native) CloseSession(ctx context.Context, r *kvpb.CloseSessionRequest) (*kvpb.CloseSessionResponse, error) {
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}
@@ -47,7 +47,7 @@ func (s *native) CloseSession(ctx context.Context, r *kvpb.CloseSessionRequest) 
 
 // sameCluster refuses a session that another cluster opened: its number may be
 // that of a session here.
-func (s *native) sameCluster(id uint64) error {
+func (s *Native) sameCluster(id uint64) error {
 	if own := s.backend.ClusterID(); id != 0 && id != own {
 		return status.Errorf(codes.FailedPrecondition, "raftkv: session belongs to cluster %x, this is %x; open another", id, own)
 	}

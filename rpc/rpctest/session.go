@@ -132,6 +132,9 @@ func (m *Member) sessionCommandLocked(c envelope.Command) (any, error) {
 	case c.Sequence > uint64(len(s.results))+1:
 		return fmt.Errorf("%w: %d", statemachine.ErrSequenceGap, c.Sequence), nil
 	case c.Sequence <= uint64(len(s.results)):
+		if f, ok := s.results[c.Sequence-1].(*statemachine.FrameResult); ok {
+			return &statemachine.FrameResult{Writes: f.Writes, Recorded: true}, nil
+		}
 		return s.results[c.Sequence-1], nil
 	}
 	result, err := m.frameLocked(f)
