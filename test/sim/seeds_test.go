@@ -181,8 +181,8 @@ func (r *Report) ofFaults() []least {
 		{"renewals that needed no round of their own", r.LeasesRenewedNow, 1},
 		{"recorded times of leases withdrawn", r.LeaseRecordsWithdrawn, 1},
 		{"batches that watchers read from the history", r.WatchSkips, 200},
-		{"removed directories", r.Removals, 0.1},
-		{"refused second lives", r.Refusals, 0.1},
+		{"removed directories", r.Removals, 0.05},
+		{"refused second lives", r.Refusals, 0.05},
 	}
 }
 
