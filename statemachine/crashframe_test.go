@@ -39,9 +39,15 @@ type frameRun struct {
 	results map[[2]uint64][]byte
 }
 
-// framesKept is how many frames a client has without an acknowledgement, and may
-// send again.
-const framesKept = 20
+const (
+	// framesKept is how many frames a client may send again.
+	framesKept = 20
+	// entryFramesMax is how many frames an entry has: the last entry is sent again
+	// as a whole, the frames in it that were sent again included.
+	entryFramesMax = 3
+	// framesUnacknowledged is how many frames a client has no acknowledgement of.
+	framesUnacknowledged = framesKept + entryFramesMax
+)
 
 func newFrameRun(t *testing.T, r *rand.Rand) *frameRun {
 	c := &frameRun{t: t, r: r, fs: vfs.NewCrashableMem(), l: newLog(t), sent: make(map[uint64][]sentFrame),
@@ -70,7 +76,7 @@ func (c *frameRun) extend() {
 		frames, commands = make([]sentFrame, 3), [][]byte{setVersion(c.t, "0.1.0"), openSession(), openSession()}
 	} else {
 		counted = c.counted[len(c.counted)-1]
-		for range 1 + c.r.IntN(3) {
+		for range 1 + c.r.IntN(entryFramesMax) {
 			f, isNew := c.frame(2<<16 | uint64(1+c.r.IntN(2)))
 			frames, commands = append(frames, f), append(commands, f.command)
 			if isNew {
@@ -89,7 +95,7 @@ func (c *frameRun) frame(session uint64) (f sentFrame, isNew bool) {
 		return kept[c.r.IntN(len(kept))], false
 	}
 	sequence := uint64(len(sent) + 1)
-	acknowledged := max(sequence, framesKept+1) - framesKept - 1
+	acknowledged := max(sequence, framesUnacknowledged+1) - framesUnacknowledged - 1
 	f = sentFrame{session: session, sequence: sequence, command: frameOf(session, sequence, acknowledged,
 		envelope.Write{Op: envelope.WriteIncrement, Key: []byte("counter"), Delta: 1},
 		envelope.Write{Op: envelope.WriteAppend, Key: fmt.Append(nil, "list", session, sequence/10), Value: fmt.Append(nil, " ", sequence)},
