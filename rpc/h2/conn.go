@@ -81,6 +81,7 @@ func startConn(s *Server, raw net.Conn, p *peer.Peer) *conn {
 	c := &conn{server: s, net: raw, born: time.Now()}
 	c.in = frameReader{r: raw, arrived: func() { c.lastRead.Store(int64(time.Since(c.born))) }}
 	c.heads = newHeadReader(peer.NewContext(context.Background(), p))
+	c.heads.trace = s.cfg.TraceHeader
 	c.mu.streams = map[uint32]*stream{}
 	c.mu.waiting = map[*stream]struct{}{}
 	c.mu.sendWindow, c.mu.streamWindow = windowBytesDefault, windowBytesDefault

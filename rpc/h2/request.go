@@ -111,11 +111,17 @@ type headReader struct {
 	ctx    context.Context // base with the metadata below
 	fields []hpack.HeaderField
 	said   [3]string
+	trace  func(hpack.HeaderField) // nil: nobody wants to know
 }
 
 func newHeadReader(base context.Context) *headReader {
 	r := &headReader{base: base}
-	r.hp = hpack.NewDecoder(tableBytes, func(f hpack.HeaderField) { r.head.field(f) })
+	r.hp = hpack.NewDecoder(tableBytes, func(f hpack.HeaderField) {
+		if r.trace != nil {
+			r.trace(f)
+		}
+		r.head.field(f)
+	})
 	r.hp.SetMaxStringLength(blockBytesMax)
 	return r
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 )
@@ -39,6 +40,9 @@ type Config struct {
 	// Unary and Stream see every request. Default: the handlers alone do.
 	Unary  grpc.UnaryServerInterceptor
 	Stream grpc.StreamServerInterceptor
+	// TraceHeader, if set, sees every field of every request's headers, secrets
+	// included.
+	TraceHeader func(hpack.HeaderField)
 }
 
 // EnsureDefaults fills what is zero.

@@ -3,9 +3,14 @@ package listen
 import (
 	"errors"
 	"fmt"
+	"log"
 	"math"
+	"os"
+	"slices"
+	"strings"
 	"time"
 
+	"golang.org/x/net/http2/hpack"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
@@ -110,6 +115,10 @@ func NewGRPCServer(cfg GRPCConfig, register func(grpc.ServiceRegistrar)) (*h2.Se
 		Credentials:          cfg.Credentials,
 		Unary:                cfg.unary,
 		Stream:               cfg.stream,
+	}
+	if slices.Contains(strings.Split(os.Getenv("GODEBUG"), ","), "http2debug=2") {
+		// What every HTTP/2 server in Go then says, and tests for etcd look for.
+		settings.TraceHeader = func(f hpack.HeaderField) { log.Printf("http2: decoded hpack field %v", f) }
 	}
 	if cfg.Adjust != nil {
 		cfg.Adjust(&settings)
