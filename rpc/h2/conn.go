@@ -24,7 +24,7 @@ type conn struct {
 	pings pingWatch
 
 	lastRead atomic.Int64 // when something came, in nanoseconds since born
-	owed     atomic.Int64 // bytes that the reader has queued since the last write began
+	owed     atomic.Int64 // bytes that the reader has queued and nobody has written
 
 	mu struct {
 		sync.Mutex

@@ -83,7 +83,7 @@ func (c *conn) write() {
 			c.server.readers.Go(c.write) // the reader is there still
 			return
 		}
-		c.owed.Store(0)
+		owed := c.owed.Load()
 		b := c.mu.out
 		c.mu.out, c.mu.spare = c.mu.spare[:0], nil
 		c.mu.Unlock()
@@ -91,6 +91,7 @@ func (c *conn) write() {
 		if err != nil {
 			_ = c.net.Close() // the reader notices, and ends the requests
 		}
+		c.owed.Add(-owed) // not before: a client that reads nothing owes this, too
 		c.mu.Lock()
 		if cap(b) <= outBytesKeep {
 			c.mu.spare = b
