@@ -121,11 +121,7 @@ func (s *kv) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Compacti
 	if err := s.gate.Admit(ctx, request.VotersOnly); err != nil {
 		return nil, err
 	}
-	// A context of its own takes the deadline of the write: the request's would
-	// keep it, and the sweep may take longer.
-	write, cancel := context.WithCancel(ctx)
-	defer cancel()
-	result, _, err := s.gate.Write(write, envelope.KindCompaction, r)
+	result, _, err := s.gate.Write(ctx, envelope.KindCompaction, r)
 	// Also one that comes too late waits, as in etcd, for those before it.
 	if compacted := err == rpctypes.ErrGRPCCompacted; r.GetPhysical() && (err == nil || compacted) {
 		if waitErr := s.awaitSweep(ctx, r, compacted); waitErr != nil {

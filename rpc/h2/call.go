@@ -14,8 +14,10 @@ type call struct {
 
 	mu struct {
 		sync.Mutex
-		deadline time.Time // zero: none
-		late     error     // what the deadline's end is called
+		deadline time.Time // the client's; zero: none
+		limit    time.Time // of Bound, before deadline; zero: none
+		cause    error     // what the end of limit is called
+		late     error     // the cause, once limit has passed
 		done     chan struct{}
 		timer    *time.Timer
 		err      error
@@ -27,22 +29,51 @@ type call struct {
 func (c *call) Deadline() (time.Time, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.mu.deadline, !c.mu.deadline.IsZero()
+	d := c.dueLocked()
+	return d, !d.IsZero()
 }
 
-// Bound lets the request end at a time, if it would not end earlier. It is what
-// context.WithDeadlineCause does, without another context; Cause tells the
-// reason.
+// dueLocked is when the request ends, whoever says so; zero: nobody does.
+func (c *call) dueLocked() time.Time {
+	if !c.mu.limit.IsZero() {
+		return c.mu.limit
+	}
+	return c.mu.deadline
+}
+
+// Bound lets the request end at a time, if it would not end earlier, until Lift
+// takes that back. It is what context.WithDeadlineCause does, without another
+// context; Cause tells the reason.
 func (c *call) Bound(deadline time.Time, cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.mu.deadline.IsZero() && !deadline.Before(c.mu.deadline) {
+	if due := c.dueLocked(); !due.IsZero() && !deadline.Before(due) {
 		return
 	}
-	c.mu.deadline, c.mu.late = deadline, cause
-	switch {
+	c.mu.limit, c.mu.cause = deadline, cause
+	c.retime()
+}
+
+// Lift takes back what Bound has set, unless it has ended the request.
+func (c *call) Lift() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.mu.limit.IsZero() || c.mu.err != nil {
+		return
+	}
+	c.mu.limit, c.mu.cause = time.Time{}, nil
+	c.retime()
+}
+
+// retime makes the timer fire when the request is due, if anybody waits for that.
+// The caller holds mu.
+func (c *call) retime() {
+	switch due := c.dueLocked(); {
+	case c.mu.timer != nil && due.IsZero():
+		c.mu.timer.Stop()
+		c.mu.timer = nil
 	case c.mu.timer != nil:
-		c.mu.timer.Reset(time.Until(deadline))
+		c.mu.timer.Reset(time.Until(due))
 	case c.mu.done != nil || len(c.mu.after) > 0:
 		c.watch()
 	}
@@ -75,8 +106,8 @@ func (c *call) Done() <-chan struct{} {
 
 // watch starts the timer if one is needed. The caller holds mu.
 func (c *call) watch() {
-	if c.mu.timer == nil && c.mu.err == nil && !c.mu.deadline.IsZero() {
-		c.mu.timer = time.AfterFunc(time.Until(c.mu.deadline), c.expire)
+	if due := c.dueLocked(); c.mu.timer == nil && c.mu.err == nil && !due.IsZero() {
+		c.mu.timer = time.AfterFunc(time.Until(due), c.expire)
 	}
 }
 
@@ -84,13 +115,24 @@ func (c *call) watch() {
 func (c *call) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.mu.err == nil && !c.mu.deadline.IsZero() && !time.Now().Before(c.mu.deadline) {
-		c.endLocked(context.DeadlineExceeded)
-	}
+	c.expireLocked()
 	return c.mu.err
 }
 
-func (c *call) expire() { c.end(context.DeadlineExceeded) }
+// expire is called by the timer. One that was set for a limit that is lifted
+// comes too early.
+func (c *call) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expireLocked()
+}
+
+func (c *call) expireLocked() {
+	if due := c.dueLocked(); c.mu.err == nil && !due.IsZero() && !time.Now().Before(due) {
+		c.mu.late = c.mu.cause
+		c.endLocked(context.DeadlineExceeded)
+	}
+}
 
 // AfterFunc has f run in a goroutine of its own when the request ends. Package
 // context looks for this method, and spares a goroutine for each context that is

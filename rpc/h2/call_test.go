@@ -81,6 +81,38 @@ func TestCallBound(t *testing.T) {
 	}
 }
 
+// What Bound has set goes with Lift, and the client's own deadline stays.
+func TestCallLift(t *testing.T) {
+	for name, own := range map[string]time.Duration{"no deadline of the client": 0, "a later one": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, began := newCall(), time.Now()
+				if own > 0 {
+					c.mu.deadline = began.Add(own)
+				}
+				done := c.Done()
+				c.Bound(began.Add(time.Second), errors.New("why"))
+				c.Lift()
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				if isClosed(done) || c.Err() != nil || c.Cause() != nil {
+					t.Errorf("ended by what was lifted: %v, %v", c.Err(), c.Cause())
+				}
+				if d, ok := c.Deadline(); ok != (own > 0) || ok && !d.Equal(began.Add(own)) {
+					t.Errorf("deadline %v, %v", d, ok)
+				}
+				if own == 0 {
+					return
+				}
+				<-done
+				if took := time.Since(began); took != own || c.Cause() != context.DeadlineExceeded {
+					t.Errorf("ended after %v: %v", took, c.Cause())
+				}
+			})
+		})
+	}
+}
+
 func isClosed(c <-chan struct{}) bool {
 	select {
 	case <-c:

@@ -232,6 +232,7 @@ func (g *Gate) Barrier(ctx context.Context, req proto.Message, serializable bool
 // bounded is the context of a request that can be given a deadline as it is.
 type bounded interface {
 	Bound(deadline time.Time, cause error)
+	Lift()
 	Cause() error
 }
 
@@ -244,7 +245,7 @@ func (g *Gate) WithTimeout(ctx context.Context) (context.Context, context.Cancel
 	}
 	if b, ok := ctx.(bounded); ok {
 		b.Bound(end, rpctypes.ErrGRPCTimeout)
-		return ctx, func() {}
+		return ctx, b.Lift
 	}
 	return context.WithDeadlineCause(ctx, end, rpctypes.ErrGRPCTimeout)
 }
