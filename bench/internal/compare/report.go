@@ -106,8 +106,7 @@ func (r Report) writeFacts(w io.Writer) {
 		rounds += fmt.Sprintf(" (%d where much is loaded)", r.LoadedRounds)
 	}
 	fmt.Fprintf(w, "%s against %s, %d nodes each, %s, %s\n", r.A.Name, r.B.Name, r.Nodes, rounds, r.Began.Format(time.RFC3339))
-	fmt.Fprintf(w, "machine  %d cores (%s), %.1f GiB, %s, kernel %s, load %s at the start\n",
-		m.Cores, m.Processor, float64(m.MemoryBytes)/(1<<30), m.OS, m.Kernel, m.LoadAverage)
+	fmt.Fprintf(w, "machine  %s\n", m)
 	fmt.Fprintf(w, "disk     %s, one fsync p50 %s, p99 %s\n",
 		r.Disk.FileSystem, measure.Micros(r.Disk.SyncP50US), measure.Micros(r.Disk.SyncP99US))
 	fmt.Fprintf(w, "code     commit %s, generator %s\n", m.Commit, m.GoVersion)

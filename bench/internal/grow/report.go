@@ -58,8 +58,7 @@ func (r Report) WriteText(out io.Writer) error {
 	w := bufio.NewWriter(out)
 	m := r.Machine
 	fmt.Fprintf(w, "%s alone, %d nodes, %s\n", r.Binary.Program, r.Nodes, r.Began.Format(time.RFC3339))
-	fmt.Fprintf(w, "machine  %d cores (%s), %.1f GiB, %s, kernel %s, load %s at the start\n",
-		m.Cores, m.Processor, float64(m.MemoryBytes)/(1<<30), m.OS, m.Kernel, m.LoadAverage)
+	fmt.Fprintf(w, "machine  %s\n", m)
 	fmt.Fprintf(w, "disk     %s, one fsync p50 %s, p99 %s\n", r.Disk.FileSystem, measure.Micros(r.Disk.SyncP50US), measure.Micros(r.Disk.SyncP99US))
 	fmt.Fprintf(w, "code     commit %s, %s\n", m.Commit, r.Binary.GoVersion)
 	fmt.Fprintf(w, "load     %d callers of the native API on %d sessions, %.4gs a point after %.4gs of warm-up, keys of 16 bytes, values of %d, seed %d\n",

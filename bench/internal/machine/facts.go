@@ -39,6 +39,12 @@ type Facts struct {
 	Commit string `json:"commit"`
 }
 
+// String is the machine as reports name it.
+func (f Facts) String() string {
+	return fmt.Sprintf("%d cores (%s), %.1f GiB, %s, kernel %s, load %s at the start",
+		f.Cores, f.Processor, float64(f.MemoryBytes)/(1<<30), f.OS, f.Kernel, f.LoadAverage)
+}
+
 // Learn collects the facts. proc is os.DirFS("/proc") outside of tests; repo is
 // the repository's directory, "" if there is none.
 func Learn(ctx context.Context, proc fs.FS, repo string) Facts {
