@@ -38,12 +38,7 @@ func (c *Core) send(m *raftpb.Message) {
 	switch m.GetType() {
 	case raftpb.MsgApp:
 		delete(c.commits.held, to)
-		at, waits := c.commits.waiting[to]
-		if waits && c.tick-at > 1 {
-			delete(c.commits.waiting, to)
-			waits = false
-		}
-		if len(m.GetEntries()) == 0 && !waits {
+		if len(m.GetEntries()) == 0 {
 			c.commits.held[to] = m
 			return
 		}
@@ -61,9 +56,14 @@ func (c *Core) send(m *raftpb.Message) {
 	c.out.Messages = append(c.out.Messages, m)
 }
 
-// scheduleCommits has CommitsDue called while something is held, and says when
+// scheduleCommits lets go what somebody waits for and no append of this output
+// takes along. It has CommitsDue called while something is held, and says when
 // that is not needed any more.
 func (c *Core) scheduleCommits() {
+	maps.DeleteFunc(c.commits.waiting, func(_, at uint64) bool { return c.tick-at > 1 })
+	if len(c.commits.held) > 0 && len(c.commits.waiting) > 0 {
+		c.release(func(to uint64) bool { _, waits := c.commits.waiting[to]; return waits })
+	}
 	holds := len(c.commits.held) > 0
 	if holds && !c.commits.due {
 		c.out.CommitsAfter = commitPause
@@ -75,8 +75,15 @@ func (c *Core) scheduleCommits() {
 // CommitsDue is called when Output.CommitsAfter has passed: what is held leaves.
 func (c *Core) CommitsDue() {
 	c.commits.due = false
+	c.release(func(uint64) bool { return true })
+}
+
+// release puts out what is held for such followers.
+func (c *Core) release(whom func(follower uint64) bool) {
 	for _, to := range slices.Sorted(maps.Keys(c.commits.held)) {
-		c.out.Messages = append(c.out.Messages, c.commits.held[to])
+		if whom(to) {
+			c.out.Messages = append(c.out.Messages, c.commits.held[to])
+			delete(c.commits.held, to)
+		}
 	}
-	clear(c.commits.held)
 }

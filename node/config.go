@@ -54,6 +54,9 @@ type Config struct {
 	// proposed and not yet applied.
 	WindowBatches int
 	WindowBytes   int
+	// AppendsMax bounds the proposals of a leader that are not yet committed; what
+	// comes in meanwhile, from any member, makes the next one.
+	AppendsMax int
 	// ReadRoundsMax bounds the ReadIndex rounds of this member in flight.
 	ReadRoundsMax int
 	// InboxMessagesMax and InboxBytesMax bound the messages of peers that wait
@@ -109,6 +112,7 @@ func (c *Config) EnsureDefaults() {
 	def(&c.CommandBytesMax, 16<<20)
 	def(&c.WindowBatches, 2)
 	def(&c.WindowBytes, 16<<20)
+	def(&c.AppendsMax, 2)
 	def(&c.ReadRoundsMax, 2)
 	def(&c.InboxMessagesMax, 4096)
 	def(&c.InboxBytesMax, 64<<20)
@@ -160,6 +164,7 @@ func (c *Config) Validate() error {
 		{c.BatchCommandsMax, "BatchCommandsMax"}, {c.BatchBytesMax, "BatchBytesMax"},
 		{c.CommandBytesMax, "CommandBytesMax"}, {c.WindowBatches, "WindowBatches"},
 		{c.WindowBytes, "WindowBytes"}, {c.ReadRoundsMax, "ReadRoundsMax"},
+		{c.AppendsMax, "AppendsMax"},
 		{c.InboxMessagesMax, "InboxMessagesMax"}, {c.InboxBytesMax, "InboxBytesMax"},
 		{c.WriteBytesMax, "WriteBytesMax"}, {c.FlushBytes, "FlushBytes"},
 		{c.HeldBytesMax, "HeldBytesMax"},

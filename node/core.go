@@ -27,6 +27,7 @@ type Core struct {
 	rn      *raft.RawNode
 
 	proposals *proposals
+	gathered  gathered
 	changes   changes
 	reads     *reads
 	holders   []*HolderCount
@@ -292,7 +293,7 @@ func (c *Core) StepForwarded(from uint64, data []byte) {
 		return
 	}
 	c.awaited(from)
-	_ = c.rn.Propose(data) // refused means dropped
+	_ = c.gathered.add(data, c.cfg.WriteBytesMax) // refused means dropped
 }
 
 // ReportUnreachable tells raft that messages to a peer were lost.

@@ -35,12 +35,11 @@ func (c *Core) pump() {
 	if basic.Lead == raft.None {
 		return
 	}
-	for c.writeBytes < c.cfg.WriteBytesMax {
-		b := c.proposals.take()
-		if b == nil {
-			break
-		}
-		c.hand(b, basic.Lead, basic.GetTerm())
+	if basic.RaftState == raft.StateLeader {
+		c.propose(basic)
+	} else {
+		c.gathered = gathered{} // whoever handed it over does so again
+		c.forward(basic)
 	}
 	for {
 		context := c.reads.start(c.tick, basic.GetTerm(), c.leased())
@@ -50,6 +49,17 @@ func (c *Core) pump() {
 		c.readIndex(context)
 	}
 	c.reads.release(c.applied) // those that a lease has confirmed
+}
+
+// forward gives this member's batches to the leader.
+func (c *Core) forward(status raft.BasicStatus) {
+	for c.writeBytes < c.cfg.WriteBytesMax {
+		b := c.proposals.take()
+		if b == nil {
+			return
+		}
+		c.hand(b, status.Lead, status.GetTerm())
+	}
 }
 
 // hand gives a batch to the leader: by a proposal here, by a forward elsewhere.
@@ -151,6 +161,7 @@ func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
 	c.disk.handed(bytes)
 	c.writeBytes += bytes
 	c.countLog(w.Entries, bytes)
+	c.gathered.appended(w.Entries)
 	c.put(w)
 }
 

@@ -34,6 +34,7 @@ type Options struct {
 	segmentBytes   int
 	flushBytes     int
 	windowBatches  int
+	appendsMax     int
 }
 
 // Members is the size of the cluster.
@@ -186,10 +187,13 @@ func (s *simulation) tune() {
 	o.logMemoryBytes = uint64(2<<10 + s.rng.IntN(24<<10))
 	o.segmentBytes = 1<<10 + s.rng.IntN(8<<10)
 	o.windowBatches = 1 + s.rng.IntN(8)
+	o.appendsMax = 1 + s.rng.IntN(4)
 }
 
 func (o *Options) nodeConfig() node.Config {
-	return node.Config{FlushBytes: o.flushBytes, WindowBatches: o.windowBatches, BatchCommandsMax: 8, InitialTickAdvance: true}
+	return node.Config{
+		FlushBytes: o.flushBytes, WindowBatches: o.windowBatches, AppendsMax: o.appendsMax, BatchCommandsMax: 8, InitialTickAdvance: true,
+	}
 }
 
 // fail records the first violation and ends the run.
