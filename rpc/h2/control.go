@@ -173,8 +173,10 @@ func (c *conn) ping(f frame) error {
 	}
 	c.mu.Lock()
 	c.owe(appendPing(c.mu.out, true, data))
+	// One that follows an answer estimates the link, and more requests will come.
+	patient := c.mu.answered || len(c.mu.streams) > 0
 	err := c.countPing()
-	if err == nil && len(c.mu.streams) > 0 {
+	if err == nil && patient {
 		c.unlockAndLater()
 	} else {
 		c.unlockAndSpawn()
