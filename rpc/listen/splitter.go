@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"raftkv/rpc/socket"
 )
 
 // Options tunes a Splitter.
@@ -150,7 +152,7 @@ func (s *Splitter) accept() {
 		switch {
 		case err == nil:
 			pause = acceptPauseMin
-			s.admit(c)
+			s.admit(socket.Wrap(c))
 		case s.stopped() || errors.Is(err, net.ErrClosed):
 			// Somebody closed the port below us: the servers must notice.
 			s.endDoors()

@@ -16,6 +16,8 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/resolver/manual"
+
+	"raftkv/rpc/socket"
 )
 
 // endpoint is how a member is dialled.
@@ -85,7 +87,7 @@ func (e *endpoint) dialAddress(ctx context.Context, address resolver.Address) (n
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address.Addr, err)
 	}
-	conn, _, err := e.credentials.ClientHandshake(ctx, address.ServerName, raw)
+	conn, _, err := e.credentials.ClientHandshake(ctx, address.ServerName, socket.Wrap(raw))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("secure the connection to %s: %w", address.Addr, err), raw.Close())
 	}

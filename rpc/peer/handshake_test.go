@@ -117,7 +117,7 @@ func TestOtherProtocol(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		k := newLink(conn, false)
+		k := newLink(conn)
 		t.Cleanup(func() { k.fail(nil) })
 		answer, err := k.greet(hello, patience)
 		if err != nil {

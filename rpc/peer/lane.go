@@ -133,7 +133,7 @@ func (l *lane) connect(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := newLink(conn, l.remote.endpoint.secure)
+	k := newLink(conn)
 	stop := context.AfterFunc(ctx, func() { k.fail(context.Cause(ctx)) })
 	defer stop()
 	answer, err := k.greet(l.t.hello(l.remote.id, l.kind), l.t.opts.HandshakeTimeout)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"raftkv/rpc/peer/peerpb"
+	"raftkv/rpc/socket"
 )
 
 // link is the connection of a lane while it lasts. Whoever has something to send
@@ -20,9 +21,9 @@ import (
 // take is left to the lane's goroutine, which may wait.
 type link struct {
 	conn net.Conn
-	// raw is the socket below conn; nil if a write to it would not be a write to
-	// conn (TLS), or cannot be made without waiting.
-	raw    syscall.RawConn
+	// socket is conn if that can be written to without waiting, which with TLS it
+	// cannot; else nil.
+	socket *socket.Conn
 	reader *frameReader // of the goroutine that watches
 
 	mu struct {
@@ -36,14 +37,9 @@ type link struct {
 	cause error         // valid then
 }
 
-func newLink(conn net.Conn, secure bool) *link {
+func newLink(conn net.Conn) *link {
 	k := &link{conn: conn, reader: newFrameReader(conn), ended: make(chan struct{})}
-	// Of a connection with TLS, too, gRPC's credentials offer the socket below.
-	if socket, ok := conn.(syscall.Conn); ok && !secure {
-		if raw, err := socket.SyscallConn(); err == nil {
-			k.raw = raw
-		}
-	}
+	k.socket, _ = conn.(*socket.Conn)
 	return k
 }
 
@@ -109,7 +105,7 @@ const directBytesMax = 64 << 10
 // trySend sends what is queued as far as that can be done without waiting; false:
 // there may be more, and the lane's goroutine has to see to it.
 func (k *link) trySend(l *lane) bool {
-	if k.raw == nil || !k.mu.TryLock() {
+	if k.socket == nil || !k.mu.TryLock() {
 		return false
 	}
 	defer k.mu.Unlock()
@@ -132,23 +128,11 @@ func (k *link) trySend(l *lane) bool {
 
 // writeNowLocked writes as much of rest as the kernel takes at once.
 func (k *link) writeNowLocked() error {
-	var n int
-	var failed error
-	err := k.raw.Write(func(fd uintptr) bool {
-		for {
-			n, failed = syscall.Write(int(fd), k.mu.rest)
-			if failed != syscall.EINTR {
-				return true // also if it would have to wait
-			}
-		}
-	})
-	if err == nil && failed != syscall.EAGAIN {
-		err = failed
-	}
+	n, err := k.socket.TryWrite(k.mu.rest)
+	k.mu.rest = k.mu.rest[n:]
 	if err != nil {
 		return fmt.Errorf("send frame: %w", err)
 	}
-	k.mu.rest = k.mu.rest[max(n, 0):]
 	return nil
 }
 

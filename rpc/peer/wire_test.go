@@ -87,7 +87,7 @@ func FuzzFrameReader(f *testing.F) {
 func TestSilentLane(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := net.Pipe()
-		k := newLink(ours, false)
+		k := newLink(ours)
 		done := make(chan struct{})
 		go func() { k.watch(15 * time.Second); close(done) }()
 		for range 10 {
