@@ -250,8 +250,12 @@ func (c *cluster) settle() {
 }
 
 func (c *cluster) round(id uint64) (busy bool) {
+	return c.carry(id, c.members[id].core.Output())
+}
+
+// carry does what a member's core wants done.
+func (c *cluster) carry(id uint64, out Output) (busy bool) {
 	m := c.members[id]
-	out := m.core.Output()
 	if c.stuck[id] {
 		m.stuck, out.Writes = append(m.stuck, out.Writes...), nil
 	}

@@ -15,8 +15,10 @@ import (
 const commitPause = 500 * time.Microsecond
 
 // commits holds appends without entries, which tell followers what is committed
-// and nothing else. Losing one does no harm, as with every message, so one that
-// is overtaken by an append with the same news is dropped.
+// and nothing else: to the end of an Output, in which an append with entries may
+// come behind them, and for commitPause unless somebody waits. Losing one does no
+// harm, as with every message, so one that is overtaken by an append with the same
+// news is dropped.
 type commits struct {
 	held map[uint64]*raftpb.Message
 	due  bool // CommitsDue was asked for

@@ -54,7 +54,7 @@ type Config struct {
 	// proposed and not yet applied.
 	WindowBatches int
 	WindowBytes   int
-	// AppendsMax bounds the proposals of a leader that are not yet committed; what
+	// AppendsMax bounds the appends of a leader that are not yet committed; what
 	// comes in meanwhile, from any member, makes the next one.
 	AppendsMax int
 	// ReadRoundsMax bounds the ReadIndex rounds of this member in flight.

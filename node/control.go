@@ -128,6 +128,7 @@ func (n *Node) HoldersOf(ctx context.Context, index uint64) (have, total int, er
 type Stats struct {
 	QueuedCommands  int
 	InflightBatches int
+	GatheredBatches int // of other members, which the leader has yet to propose
 	QueuedWrites    int
 	QueuedApplies   int
 	DroppedMessages uint64
@@ -141,7 +142,7 @@ func (n *Node) Stats() Stats {
 	commands, batches := n.core.proposals.queued()
 	byLease, byQuorum := n.core.ReadRounds()
 	return Stats{
-		QueuedCommands: commands, InflightBatches: batches,
+		QueuedCommands: commands, InflightBatches: batches, GatheredBatches: int(n.core.gathered.waiting.Load()),
 		QueuedWrites: n.writes.len(), QueuedApplies: n.applies.len(),
 		DroppedMessages: n.inbox.droppedCount(),
 		ReadsByLease:    byLease, ReadsByQuorum: byQuorum,

@@ -84,6 +84,7 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 	c.storage = &storage{Log: log, snapshots: snapshots}
 	c.commits = newCommits()
 	c.proposals = newProposals(&c.cfg)
+	c.gathered = newGathered()
 	c.reads = newReads(&c.cfg)
 	rn, err := raft.NewRawNode(c.raftConfig())
 	if err != nil {
@@ -157,7 +158,7 @@ func (c *Core) raftConfig() *raft.Config {
 		Storage:                   c.storage,
 		Applied:                   c.cfg.Applied,
 		AsyncStorageWrites:        true,
-		MaxSizePerMsg:             1 << 20,
+		MaxSizePerMsg:             appendBytesMax,
 		MaxInflightMsgs:           256,
 		MaxInflightBytes:          32 << 20,
 		MaxCommittedSizePerReady:  8 << 20,
@@ -282,10 +283,12 @@ func (c *Core) step(m *raftpb.Message) {
 	}
 }
 
-// StepForwarded proposes a batch of another member. It is dropped unless this
-// member leads and has room; the other member hands it on again later.
+// StepForwarded takes a batch of another member, to be proposed with what else
+// has come together. It is dropped unless this member leads and has room; the
+// other member hands it on again later.
 func (c *Core) StepForwarded(from uint64, data []byte) {
-	if c.rn.BasicStatus().RaftState != raft.StateLeader || c.writeBytes >= c.cfg.WriteBytesMax {
+	basic := c.rn.BasicStatus()
+	if basic.RaftState != raft.StateLeader || c.writeBytes >= c.cfg.WriteBytesMax {
 		return
 	}
 	if err := c.cfg.Check(from, data); err != nil {
@@ -293,7 +296,8 @@ func (c *Core) StepForwarded(from uint64, data []byte) {
 		return
 	}
 	c.awaited(from)
-	_ = c.gathered.add(data, c.cfg.WriteBytesMax) // refused means dropped
+	c.gathered.begin(basic.GetTerm())
+	_ = c.gathered.add(data, c.cfg.WriteBytesMax-c.writeBytes) // refused means dropped
 }
 
 // ReportUnreachable tells raft that messages to a peer were lost.

@@ -38,7 +38,7 @@
 // handed to the next one without asking whether it is in the log already, and
 // clients do not notice most elections.
 //
-// A leader has at most Config.AppendsMax proposals under way. What comes in
+// A leader has about Config.AppendsMax appends under way. What comes in
 // meanwhile, its own commands and batches of others, is proposed at once when one
 // of them is committed: an append costs every member the same, however many
 // batches it carries. What a commit means to followers rides on that append.

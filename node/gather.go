@@ -1,68 +1,81 @@
 package node
 
 import (
+	"sync/atomic"
+
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// gathered holds what a leader has yet to propose for others. What batches cost
-// on their way (a message to each follower, an fsync and an answer from it, the
-// wake-ups of all these) is paid for each append, however many entries that has.
-// So a leader that has appends under way lets batches of all members come
-// together, and proposes them at once when one of those is committed. With
-// nothing under way nobody waits for company.
+// gathered is what a leader has yet to propose for others, and how much it has
+// under way. What batches cost on their way (a message to each follower, an fsync
+// and an answer from it, the wake-ups of all these) is paid for each append,
+// however many entries that has. So a leader with appends under way lets batches
+// of all members come together, and proposes them at once when one of those is
+// committed. With nothing under way nobody waits for company.
+//
+// All of it belongs to a term: whoever handed a batch to the leader of another
+// one does so again.
 type gathered struct {
+	term    uint64
 	batches [][]byte // of other members, in the order in which they came
 	bytes   int
-	// ends are the last indexes of the proposals under way; proposed: another
-	// one has not got its indexes yet.
+	// proposed counts the proposals since the last collect, ends are the last
+	// indexes of those before that are not committed.
+	proposed int
 	ends     []uint64
-	proposed bool
-	term     uint64
+
+	waiting *atomic.Int64 // len(batches), for Stats
 }
 
-// room says whether something may be proposed, given the leader's term and what
-// is committed.
-func (g *gathered) room(term, committed uint64, most int) bool {
+func newGathered() gathered { return gathered{waiting: new(atomic.Int64)} }
+
+// begin drops what is of another term than the leader's, which is 0 for a member
+// that does not lead.
+func (g *gathered) begin(term uint64) {
 	if g.term != term {
-		*g = gathered{term: term}
-	}
-	for len(g.ends) > 0 && g.ends[0] <= committed {
-		g.ends = g.ends[1:]
-	}
-	underWay := len(g.ends)
-	if g.proposed {
-		underWay++
-	}
-	return underWay < most
-}
-
-// appended notes the indexes that raft gave to entries.
-func (g *gathered) appended(entries []*raftpb.Entry) {
-	if g.proposed && len(entries) > 0 {
-		g.proposed = false
-		g.ends = append(g.ends, entries[len(entries)-1].GetIndex())
+		g.waiting.Store(0)
+		*g = gathered{term: term, waiting: g.waiting}
 	}
 }
 
-// add takes a batch of another member; false: there are too many.
+// add takes a batch of another member; false: there is no room.
 func (g *gathered) add(data []byte, bytesMax int) bool {
 	if g.bytes > 0 && g.bytes+len(data) > bytesMax {
 		return false
 	}
 	g.batches = append(g.batches, data)
 	g.bytes += len(data)
+	g.waiting.Add(1)
 	return true
 }
 
-// proposalBytesMax bounds what is proposed at once: with what an append may
-// carry, raft need not divide it.
-const proposalBytesMax = 1 << 20
+// room says whether another proposal may be made, given what is committed.
+func (g *gathered) room(committed uint64, most int) bool {
+	for len(g.ends) > 0 && g.ends[0] <= committed {
+		g.ends = g.ends[1:]
+	}
+	return len(g.ends)+g.proposed < most
+}
+
+// appended notes the indexes that raft gave to what was proposed.
+func (g *gathered) appended(entries []*raftpb.Entry) {
+	if g.proposed > 0 && len(entries) > 0 {
+		g.proposed = 0
+		g.ends = append(g.ends, entries[len(entries)-1].GetIndex())
+	}
+}
+
+// appendBytesMax is what raft puts into one append, and proposalBytesMax what is
+// proposed at once, so that it goes into one: raft sends a second append only when
+// the first is acknowledged. The rest is for what surrounds the payload.
+const (
+	appendBytesMax   = 1 << 20
+	proposalBytesMax = appendBytesMax - 32<<10
+)
 
 // take returns entries for one proposal.
-func (g *gathered) take() []*raftpb.Entry {
-	var entries []*raftpb.Entry
-	bytes := 0
+func (g *gathered) take() (entries []*raftpb.Entry, bytes int) {
 	for len(g.batches) > 0 && (bytes == 0 || bytes+len(g.batches[0]) <= proposalBytesMax) {
 		bytes += len(g.batches[0])
 		entries = append(entries, &raftpb.Entry{Data: g.batches[0]})
@@ -70,29 +83,45 @@ func (g *gathered) take() []*raftpb.Entry {
 		g.batches = g.batches[1:]
 	}
 	g.bytes -= bytes
-	return entries
+	g.waiting.Add(-int64(len(entries)))
+	return entries, bytes
 }
 
 // propose proposes what has come together, of this leader and of others.
 func (c *Core) propose(status raft.BasicStatus) {
-	term := status.GetTerm()
-	for c.writeBytes < c.cfg.WriteBytesMax && c.gathered.room(term, status.GetCommit(), c.cfg.AppendsMax) {
-		entries := c.gathered.take()
-		b := c.proposals.take()
-		if b != nil {
-			b.sentTo, b.sentTerm, b.sentTick = c.cfg.ID, term, c.tick
-			entries = append(entries, &raftpb.Entry{Data: b.data})
-		}
-		if len(entries) == 0 {
+	c.gathered.begin(status.GetTerm())
+	if status.LeadTransferee != raft.None {
+		return // raft takes nothing while it hands over
+	}
+	for c.writeBytes < c.cfg.WriteBytesMax && c.gathered.room(status.GetCommit(), c.cfg.AppendsMax) {
+		entries, bytes := c.gathered.take()
+		own := c.proposals.take()
+		if own == nil && len(entries) == 0 {
 			return
 		}
-		err := c.rn.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(c.cfg.ID), Entries: entries})
-		switch {
-		case err == nil:
-			c.gathered.proposed = true
-		case b != nil:
-			b.sentTerm = 0
+		if own != nil && bytes+len(own.data) > proposalBytesMax {
+			c.stepProposal(entries)
+			entries = nil
 		}
-		// What raft refused of others they hand over again.
+		if own != nil {
+			own.sentTo, own.sentTerm, own.sentTick = c.cfg.ID, status.GetTerm(), c.tick
+			entries = append(entries, &raftpb.Entry{Data: own.data})
+		}
+		if !c.stepProposal(entries) && own != nil {
+			own.sentTerm = 0 // it is handed on again
+		}
 	}
+}
+
+// stepProposal proposes entries as one append; false: raft has dropped them. Those
+// of other members come again.
+func (c *Core) stepProposal(entries []*raftpb.Entry) bool {
+	if len(entries) == 0 {
+		return true
+	}
+	err := c.rn.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(c.cfg.ID), Entries: entries})
+	if err == nil {
+		c.gathered.proposed++
+	}
+	return err == nil
 }

@@ -32,13 +32,16 @@ func (c *Core) Output() Output {
 // rounds of reads. Without a leader both keep waiting.
 func (c *Core) pump() {
 	basic := c.rn.BasicStatus()
-	if basic.Lead == raft.None {
-		return
+	leads := basic.RaftState == raft.StateLeader
+	if !leads {
+		c.gathered.begin(0)
 	}
-	if basic.RaftState == raft.StateLeader {
+	switch {
+	case basic.Lead == raft.None:
+		return
+	case leads:
 		c.propose(basic)
-	} else {
-		c.gathered = gathered{} // whoever handed it over does so again
+	default:
 		c.forward(basic)
 	}
 	for {
@@ -62,7 +65,7 @@ func (c *Core) forward(status raft.BasicStatus) {
 	}
 }
 
-// hand gives a batch to the leader: by a proposal here, by a forward elsewhere.
+// hand gives a batch to the leader: by a forward, or, again, by a proposal here.
 // A proposal that raft drops (a transfer is under way, too much is uncommitted)
 // is handed on again later, as is a forward that got lost: the state machine
 // applies a batch once however often it is in the log.

@@ -87,6 +87,7 @@ func (s *Server) queueMetrics() []prometheus.Collector {
 		rounds("quorum", func(q node.Stats) uint64 { return q.ReadsByQuorum }),
 		counter("raftkv_server_events_dropped_total", "Events of the node's life that nobody took in time.", func() float64 { return float64(s.events.dropped.Load()) }),
 		gauge("etcd_server_proposals_pending", "Commands that wait to be packed into an entry.", of(func(q node.Stats) float64 { return float64(q.QueuedCommands) })),
+		gauge("raftkv_node_batches_gathered", "Batches of other members that this leader has yet to propose.", of(func(q node.Stats) float64 { return float64(q.GatheredBatches) })),
 		gauge("raftkv_node_batches_in_flight", "Batches of this member that are proposed and not applied.", of(func(q node.Stats) float64 { return float64(q.InflightBatches) })),
 		gauge("raftkv_node_writes_queued", "Tasks that wait for the log writer.", of(func(q node.Stats) float64 { return float64(q.QueuedWrites) })),
 		gauge("raftkv_node_applies_queued", "Tasks that wait for the applier.", of(func(q node.Stats) float64 { return float64(q.QueuedApplies) })),
