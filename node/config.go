@@ -89,8 +89,8 @@ type Config struct {
 	Now func() time.Duration
 
 	Logger *zap.Logger
-	// OnEvent receives changes of role, leader and progress, in order, on the
-	// loop's goroutine; it must not block.
+	// OnEvent receives changes of role, leader and progress, in order, from
+	// the loop; it must not block.
 	OnEvent func(Event)
 }
 

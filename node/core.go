@@ -18,7 +18,7 @@ import (
 // randomness of its own and does no I/O but reading the log's tail, so a
 // simulator can run it on an event heap.
 //
-// One goroutine (the loop) calls every method but Propose, Abandon, Read and
+// One goroutine at a time (the loop) calls every method but Propose, Abandon, Read and
 // Answer, which may be called from anywhere.
 type Core struct {
 	cfg     Config

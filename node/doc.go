@@ -61,9 +61,16 @@
 //
 // # Goroutines and locks
 //
-// The loop owns the Core. The log writer and the applier take tasks from their
-// queues and report back through the inbox; a flush runs beside them, one at a
-// time. Propose and ReadIndex run on callers' goroutines and touch the
-// proposal table and the joining round under a mutex each; the applier answers
-// waiters directly. No lock is held while another is taken.
+// The loop owns the Core, and is no goroutine: it is whoever has the turn, one at a
+// time, for as long as it takes to hand the Core what has come and to carry out
+// what it decides. That is the goroutine which brought something, if nobody else
+// has the turn (a lane of a peer, a caller of Propose or ReadIndex, the log writer,
+// the applier, a timer), else the ticker's, which others leave their rest to. With
+// the turn nobody waits for a disk, a peer or a client.
+//
+// The log writer and the applier take tasks from their queues and report back
+// through the inbox; a flush runs beside them, one at a time. Propose and Read
+// touch the proposal table and the joining round under a mutex each, which who has
+// the turn takes, too; the applier answers waiters directly. Under those mutexes no
+// other lock is taken.
 package node

@@ -2,17 +2,19 @@ package node
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// inbox collects what other goroutines have for the loop. Messages of peers
-// are bounded and dropped beyond the bounds; everything else is bounded by its
-// sender: completions by the tasks the loop handed out, calls by their callers
-// that wait.
+// inbox collects what goroutines have for the core. Messages of peers are bounded
+// and dropped beyond the bounds; everything else is bounded by its sender:
+// completions by the tasks that were handed out, calls by their callers that wait.
 type inbox struct {
-	cfg  *Config
-	wake chan struct{} // capacity 1: something is there
+	cfg *Config
+	// fresh: something has come since the last take, if only a command or a read
+	// that waits in a table of its own.
+	fresh atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -47,21 +49,14 @@ type writeDone struct {
 }
 
 func newInbox(cfg *Config) *inbox {
-	return &inbox{cfg: cfg, wake: make(chan struct{}, 1)}
-}
-
-func (b *inbox) signal() {
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
+	return &inbox{cfg: cfg}
 }
 
 func (b *inbox) put(f func(*items)) {
 	b.mu.Lock()
 	f(&b.mu.items)
 	b.mu.Unlock()
-	b.signal()
+	b.fresh.Store(true)
 }
 
 func (b *inbox) message(m *raftpb.Message) bool {
@@ -74,7 +69,7 @@ func (b *inbox) message(m *raftpb.Message) bool {
 	b.mu.bytes += size
 	b.mu.messages = append(b.mu.messages, m)
 	b.mu.Unlock()
-	b.signal()
+	b.fresh.Store(true)
 	return true
 }
 
@@ -87,7 +82,7 @@ func (b *inbox) forward(from uint64, batch []byte) bool {
 	b.mu.bytes += len(batch)
 	b.mu.forwarded = append(b.mu.forwarded, forwarded{from, batch})
 	b.mu.Unlock()
-	b.signal()
+	b.fresh.Store(true)
 	return true
 }
 
@@ -99,7 +94,7 @@ func (b *inbox) lease(from uint64, m LeaseMessage) {
 	}
 	b.mu.leases = append(b.mu.leases, leaseFrom{from, m})
 	b.mu.Unlock()
-	b.signal()
+	b.fresh.Store(true)
 }
 
 func (b *inbox) roomLocked(count, bytes int) bool {
@@ -112,6 +107,7 @@ func (b *inbox) roomLocked(count, bytes int) bool {
 
 // take returns everything and leaves empty, reused slices behind.
 func (b *inbox) take(empty items) items {
+	b.fresh.Store(false)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	full := b.mu.items
@@ -144,8 +140,8 @@ func messageBytes(m *raftpb.Message) int {
 	return n
 }
 
-// taskQueue hands tasks from the loop to one worker, in order. Its length is
-// bounded by the loop: writes by Config.WriteBytesMax, applies by raft's quota
+// taskQueue hands tasks of the core to one worker, in order. Its length is
+// bounded by the core: writes by Config.WriteBytesMax, applies by raft's quota
 // of committed entries that are being applied.
 type taskQueue[T any] struct {
 	mu     sync.Mutex

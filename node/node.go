@@ -20,15 +20,16 @@ type Rooms struct {
 	Transport Transport
 }
 
-// Node runs a Core on goroutines: the loop, the log writer, the applier and,
-// now and then, a flush.
+// Node runs a Core on goroutines: whoever has something for it, the ticker, the
+// log writer, the applier and, now and then, a flush.
 type Node struct {
 	cfg   Config
 	rooms Rooms
 	core  *Core
 	inbox *inbox
+	turn  turn
 
-	commitsDue *time.Timer // the loop's
+	commitsDue *time.Timer // the turn's
 
 	writes  *taskQueue[Write]
 	applies *taskQueue[Apply]
@@ -54,9 +55,11 @@ func Start(cfg Config, rooms Rooms) (*Node, error) {
 		cfg: cfg, rooms: rooms, core: core, inbox: newInbox(&core.cfg),
 		writes: newTaskQueue[Write](), applies: newTaskQueue[Apply](),
 		watch: newStatusWatch(), stopping: make(chan struct{}), done: make(chan struct{}),
+		turn: newTurn(),
 	}
 	n.status.Store(&Status{ID: cfg.ID, Applied: cfg.Applied})
-	n.workers.Go(n.loop)
+	n.commitsDue = time.AfterFunc(commitPause, func() { n.call((*Core).CommitsDue) })
+	n.workers.Go(n.ticks)
 	n.workers.Go(n.writeLog)
 	n.workers.Go(n.apply)
 	go func() {
@@ -88,29 +91,6 @@ func (n *Node) stop(err error) {
 		n.writes.close()
 		n.applies.close()
 	})
-}
-
-func (n *Node) loop() {
-	defer n.core.Stop()
-	ticker := time.NewTicker(n.cfg.TickInterval)
-	defer ticker.Stop()
-	n.commitsDue = time.AfterFunc(commitPause, func() { n.call((*Core).CommitsDue) })
-	defer n.commitsDue.Stop()
-	var spare items
-	n.round()
-	for {
-		select {
-		case <-n.stopping:
-			return
-		case <-ticker.C:
-			n.core.Tick()
-		case <-n.inbox.wake:
-		}
-		full := n.inbox.take(spare)
-		n.deliver(&full)
-		spare = full.reset()
-		n.round()
-	}
 }
 
 // deliver hands the core what has come in. Completions go first: they free
@@ -191,6 +171,7 @@ func (n *Node) writeLog() {
 			n.rooms.Transport.Send(others)
 		}
 		n.inbox.put(func(i *items) { i.writes = append(i.writes, writeDone{bytes, own}) })
+		n.drive()
 	}
 }
 
@@ -213,6 +194,7 @@ func (n *Node) apply() {
 		}
 		err := Execute(n.rooms.State, n.rooms.Snapshots, tasks, n.core.Answer, func(a Applied) {
 			n.inbox.put(func(i *items) { i.applied = append(i.applied, a) })
+			n.drive()
 		})
 		if err != nil {
 			n.stop(err)
@@ -232,9 +214,10 @@ func (n *Node) flush(enough uint64) {
 	n.call(func(c *Core) { c.FlushDone(durable) })
 }
 
-// call runs f on the loop, soon; never after the loop has ended.
+// call has f called with the core, soon; never after the node has stopped.
 func (n *Node) call(f func(*Core)) {
 	n.inbox.put(func(i *items) { i.calls = append(i.calls, f) })
+	n.drive()
 }
 
 // Propose replicates a command and returns the state machine's answer with the
@@ -253,7 +236,7 @@ func (n *Node) Propose(ctx context.Context, command []byte) (any, uint64, error)
 func (n *Node) Enqueue(command []byte) (*Pending, error) {
 	pending, err := n.core.Propose(command)
 	if err == nil {
-		n.inbox.signal()
+		n.drive()
 	}
 	return pending, err
 }
@@ -285,7 +268,7 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 		return err
 	}
 	if wake {
-		n.inbox.signal()
+		n.drive()
 	}
 	select {
 	case <-round.Done():
@@ -296,17 +279,22 @@ func (n *Node) ReadIndex(ctx context.Context) error {
 }
 
 // Step takes a message of a peer; it never blocks, and drops when overloaded.
+// Delivered has to follow.
 func (n *Node) Step(m *raftpb.Message) {
 	if !n.inbox.message(m) && m.GetType() == raftpb.MsgSnap {
 		n.rooms.Snapshots.Refused(m.GetSnapshot())
 	}
 }
 
-// StepForwarded takes a batch of proposals that another member packed.
+// StepForwarded takes a batch of proposals that another member packed. Delivered
+// has to follow.
 func (n *Node) StepForwarded(from uint64, batch []byte) { n.inbox.forward(from, batch) }
 
-// StepLease takes what a member says about leader leases.
+// StepLease takes what a member says about leader leases. Delivered has to follow.
 func (n *Node) StepLease(from uint64, m LeaseMessage) { n.inbox.lease(from, m) }
+
+// Delivered says that all messages are there that came together.
+func (n *Node) Delivered() { n.drive() }
 
 // SetLeaderLease is Core.SetLeaderLease. On return nothing is promised any more
 // for another length.

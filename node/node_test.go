@@ -37,6 +37,7 @@ func (p port) Send(messages []*raftpb.Message) {
 	for _, m := range messages {
 		if n := p.to(m.GetTo()); n != nil {
 			n.Step(m)
+			n.Delivered()
 		}
 	}
 }
@@ -45,6 +46,7 @@ func (p port) SendLeases(messages []LeaseMessage) {
 	for _, m := range messages {
 		if n := p.to(m.To); n != nil {
 			n.StepLease(p.from, m)
+			n.Delivered()
 		}
 	}
 }
@@ -52,6 +54,7 @@ func (p port) SendLeases(messages []LeaseMessage) {
 func (p port) Forward(to uint64, batch []byte) {
 	if n := p.to(to); n != nil {
 		n.StepForwarded(p.from, batch)
+		n.Delivered()
 	}
 }
 

@@ -152,7 +152,7 @@ func (n *Node) ChangeMembers(ctx context.Context, single *raftpb.ConfChangeSingl
 	if err != nil {
 		return nil, 0, err
 	}
-	n.inbox.signal()
+	n.drive()
 	select {
 	case r := <-change.Done():
 		return r.Value, r.Index, r.Err

@@ -92,6 +92,7 @@ func (r *recorder) StepForwarded(from uint64, batch []byte) {
 	r.forwarded <- forwarded{from, string(batch)}
 }
 
+func (r *recorder) Delivered()                                 {}
 func (r *recorder) StepLease(from uint64, m node.LeaseMessage) { r.leases <- leaseFrom{from, m} }
 
 func (r *recorder) ReportUnreachable(id uint64) {

@@ -23,6 +23,8 @@ type Handler interface {
 	StepForwarded(from uint64, batch []byte)
 	// StepLease takes what a member says about leader leases.
 	StepLease(from uint64, m node.LeaseMessage)
+	// Delivered is called behind these, once for all that came together.
+	Delivered()
 	ReportUnreachable(id uint64)
 	ReportSnapshot(id uint64, ok bool)
 	// Holders returns how many of all members hold the log up to index when

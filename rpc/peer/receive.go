@@ -154,6 +154,7 @@ func (t *Transport) deliver(from uint64, frame *peerpb.Frame) {
 			SentAt: time.Duration(l.GetSentAtNs()), Length: time.Duration(l.GetLengthNs()),
 		})
 	}
+	t.handler.Delivered()
 	t.counters.received.Add(uint64(len(frame.GetMessages()) + len(frame.GetBatches()) + len(frame.GetLeases())))
 }
 

@@ -104,6 +104,7 @@ func (t *Transport) receiveSnapshot(stream snapshotServerStream, in *inbound) er
 		return stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Failure{Failure: err.Error()}, Damaged: damaged})
 	}
 	t.handler.Step(m)
+	t.handler.Delivered()
 	return stream.Send(&peerpb.SnapshotAnswer{Answer: &peerpb.SnapshotAnswer_Done{Done: &peerpb.SnapshotDone{}}})
 }
 
