@@ -18,8 +18,8 @@ import (
 // randomness of its own and does no I/O but reading the log's tail, so a
 // simulator can run it on an event heap.
 //
-// One goroutine at a time (the loop) calls every method but Propose, Abandon, Read and
-// Answer, which may be called from anywhere.
+// One goroutine at a time (the loop) calls every method but Propose, Abandon,
+// Read and Answer, which may be called from anywhere.
 type Core struct {
 	cfg     Config
 	log     Log
