@@ -297,7 +297,11 @@ func (c *cluster) carry(id uint64, out Output) (busy bool) {
 			c.members[f.To].core.StepForwarded(id, f.Batch)
 		}
 	}
-	err = Execute(m.state, noSnapshots{}, out.Applies, m.core.Answer, func(a Applied) { m.core.ApplyDone(a.Task, a.Conf) })
+	err = Execute(m.state, noSnapshots{}, out.Applies, m.core.Answer, func(done []Applied) {
+		for _, a := range done {
+			m.core.ApplyDone(a.Task, a.Conf)
+		}
+	})
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -99,16 +99,19 @@ func (c *Core) propose(status raft.BasicStatus) {
 		if own == nil && len(entries) == 0 {
 			return
 		}
-		if own != nil && bytes+len(own.data) > proposalBytesMax {
-			c.stepProposal(entries)
-			entries = nil
+		taken := true
+		if own != nil && len(entries) > 0 && bytes+len(own.data) > proposalBytesMax {
+			taken, entries = c.stepProposal(entries), nil
 		}
 		if own != nil {
 			own.sentTo, own.sentTerm, own.sentTick = c.cfg.ID, status.GetTerm(), c.tick
 			entries = append(entries, &raftpb.Entry{Data: own.data})
 		}
-		if !c.stepProposal(entries) && own != nil {
-			own.sentTerm = 0 // it is handed on again
+		if taken = taken && c.stepProposal(entries); !taken {
+			if own != nil {
+				own.sentTerm = 0 // it is handed on again
+			}
+			return
 		}
 	}
 }
@@ -116,9 +119,6 @@ func (c *Core) propose(status raft.BasicStatus) {
 // stepProposal proposes entries as one append; false: raft has dropped them. Those
 // of other members come again.
 func (c *Core) stepProposal(entries []*raftpb.Entry) bool {
-	if len(entries) == 0 {
-		return true
-	}
 	err := c.rn.Step(&raftpb.Message{Type: raftpb.MsgProp.Enum(), From: new(c.cfg.ID), Entries: entries})
 	if err == nil {
 		c.gathered.proposed++

@@ -2,19 +2,15 @@ package node
 
 import (
 	"sync"
-	"sync/atomic"
 
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// inbox collects what goroutines have for the core. Messages of peers are bounded
+// inbox collects what goroutines have for the core, for whoever drives it next. Messages of peers are bounded
 // and dropped beyond the bounds; everything else is bounded by its sender:
 // completions by the tasks that were handed out, calls by their callers that wait.
 type inbox struct {
 	cfg *Config
-	// fresh: something has come since the last take, if only a command or a read
-	// that waits in a table of its own.
-	fresh atomic.Bool
 
 	mu struct {
 		sync.Mutex
@@ -56,7 +52,6 @@ func (b *inbox) put(f func(*items)) {
 	b.mu.Lock()
 	f(&b.mu.items)
 	b.mu.Unlock()
-	b.fresh.Store(true)
 }
 
 func (b *inbox) message(m *raftpb.Message) bool {
@@ -69,7 +64,6 @@ func (b *inbox) message(m *raftpb.Message) bool {
 	b.mu.bytes += size
 	b.mu.messages = append(b.mu.messages, m)
 	b.mu.Unlock()
-	b.fresh.Store(true)
 	return true
 }
 
@@ -82,7 +76,6 @@ func (b *inbox) forward(from uint64, batch []byte) bool {
 	b.mu.bytes += len(batch)
 	b.mu.forwarded = append(b.mu.forwarded, forwarded{from, batch})
 	b.mu.Unlock()
-	b.fresh.Store(true)
 	return true
 }
 
@@ -94,7 +87,6 @@ func (b *inbox) lease(from uint64, m LeaseMessage) {
 	}
 	b.mu.leases = append(b.mu.leases, leaseFrom{from, m})
 	b.mu.Unlock()
-	b.fresh.Store(true)
 }
 
 func (b *inbox) roomLocked(count, bytes int) bool {
@@ -107,7 +99,6 @@ func (b *inbox) roomLocked(count, bytes int) bool {
 
 // take returns everything and leaves empty, reused slices behind.
 func (b *inbox) take(empty items) items {
-	b.fresh.Store(false)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	full := b.mu.items

@@ -58,7 +58,7 @@ func Start(cfg Config, rooms Rooms) (*Node, error) {
 		turn: newTurn(),
 	}
 	n.status.Store(&Status{ID: cfg.ID, Applied: cfg.Applied})
-	n.commitsDue = time.AfterFunc(commitPause, func() { n.call((*Core).CommitsDue) })
+	n.commitsDue = time.AfterFunc(time.Hour, func() { n.call((*Core).CommitsDue) }) // set by those who drive
 	n.workers.Go(n.ticks)
 	n.workers.Go(n.writeLog)
 	n.workers.Go(n.apply)
@@ -192,8 +192,8 @@ func (n *Node) apply() {
 		if tasks == nil {
 			return
 		}
-		err := Execute(n.rooms.State, n.rooms.Snapshots, tasks, n.core.Answer, func(a Applied) {
-			n.inbox.put(func(i *items) { i.applied = append(i.applied, a) })
+		err := Execute(n.rooms.State, n.rooms.Snapshots, tasks, n.core.Answer, func(done []Applied) {
+			n.inbox.put(func(i *items) { i.applied = append(i.applied, done...) })
 			n.drive()
 		})
 		if err != nil {

@@ -68,14 +68,15 @@ type Applied struct {
 }
 
 // Execute runs tasks of the applier in order, merging consecutive ones up to a
-// configuration change into one call of StateMachine.Apply, and reports each.
-func Execute(state StateMachine, snapshots Snapshots, tasks []Apply, answer func(index, proposer, boot, batch uint64, results []any), report func(Applied)) error {
+// configuration change into one call of StateMachine.Apply, and reports those of
+// each call.
+func Execute(state StateMachine, snapshots Snapshots, tasks []Apply, answer func(index, proposer, boot, batch uint64, results []any), report func([]Applied)) error {
 	for len(tasks) > 0 {
 		if s := tasks[0].Install; s != nil {
 			if err := snapshots.Install(s); err != nil {
 				return fmt.Errorf("install snapshot %d: %w", s.GetMetadata().GetIndex(), err)
 			}
-			report(Applied{Task: tasks[0]})
+			report([]Applied{{Task: tasks[0]}})
 			tasks = tasks[1:]
 			continue
 		}
@@ -84,13 +85,12 @@ func Execute(state StateMachine, snapshots Snapshots, tasks []Apply, answer func
 		if err != nil {
 			return fmt.Errorf("apply entries %d to %d: %w", entries[0].GetIndex(), entries[len(entries)-1].GetIndex(), err)
 		}
+		done := make([]Applied, n)
 		for i, task := range tasks[:n] {
-			a := Applied{Task: task}
-			if i == n-1 {
-				a.Conf = conf
-			}
-			report(a)
+			done[i].Task = task
 		}
+		done[n-1].Conf = conf
+		report(done)
 		tasks = tasks[n:]
 	}
 	return nil

@@ -119,8 +119,10 @@ func TestExecuteMergesUpToAConfigurationChange(t *testing.T) {
 	tasks := []Apply{{Entries: entries(2, 3)}, {Entries: change}, {Entries: entries(5, 5)}, {Entries: entries(6, 7)}}
 	state := &recordState{}
 	var reported []string
-	err := Execute(state, noSnapshots{}, tasks, nil, func(a Applied) {
-		reported = append(reported, fmt.Sprintf("%s conf=%v", indexes(a.Task.Entries), a.Conf != nil))
+	err := Execute(state, noSnapshots{}, tasks, nil, func(done []Applied) {
+		for _, a := range done {
+			reported = append(reported, fmt.Sprintf("%s conf=%v", indexes(a.Task.Entries), a.Conf != nil))
+		}
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -3,7 +3,7 @@ package node
 import (
 	"fmt"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -12,10 +12,20 @@ import (
 // longer, so the goroutine that brings something (a frame, a command, the end of
 // a write) sees to it itself. One that finds the core being driven leaves what it
 // brings to whoever does.
+//
+// Nothing is overlooked, because all accesses are sequentially consistent: one
+// that brings something makes fresh true before it finds the turn taken, and
+// whoever has it looks at fresh after it has let go.
 type turn struct {
-	sync.Mutex
-	spare items         // reused, of those who drive
-	more  chan struct{} // capacity 1: the ticker is to go on
+	taken atomic.Bool
+	// fresh: something has come since the last take.
+	fresh atomic.Bool
+	// ticked: a tick is due. Ticks that pass while somebody drives count once.
+	ticked atomic.Bool
+	// ending: the ticker's goroutine wants the last turn.
+	ending atomic.Bool
+	more   chan struct{} // capacity 1: for the ticker's goroutine
+	spare  items         // reused, of those who drive
 }
 
 func newTurn() turn { return turn{more: make(chan struct{}, 1)} }
@@ -23,19 +33,18 @@ func newTurn() turn { return turn{more: make(chan struct{}, 1)} }
 // drive has the core look at what is new: now, or, if somebody is driving it,
 // soon. It does not wait.
 func (n *Node) drive() {
-	n.inbox.fresh.Store(true)
-	if n.turn.TryLock() {
+	n.turn.fresh.Store(true)
+	if n.turn.taken.CompareAndSwap(false, true) {
 		n.take()
 		n.pass()
 	}
 }
 
 // pass ends a turn. What has come meanwhile is left to the ticker's goroutine:
-// clients and lanes that come by are not to serve all others. Whoever found the
-// turn taken had made fresh true before, so nothing is overlooked.
+// clients and lanes that come by are not to serve all others.
 func (n *Node) pass() {
-	n.turn.Unlock()
-	if n.inbox.fresh.Load() {
+	n.turn.taken.Store(false)
+	if n.turn.fresh.Load() || n.turn.ending.Load() {
 		select {
 		case n.turn.more <- struct{}{}:
 		default: // it has been told
@@ -55,6 +64,10 @@ func (n *Node) take() {
 			select {}
 		}
 	}()
+	n.turn.fresh.Store(false)
+	if n.turn.ticked.Swap(false) {
+		n.core.Tick()
+	}
 	full := n.inbox.take(n.turn.spare)
 	n.deliver(&full)
 	n.turn.spare = full.reset()
@@ -70,17 +83,17 @@ func (n *Node) ticks() {
 	for {
 		select {
 		case <-n.stopping:
-			n.turn.Lock() // for ever
+			n.turn.ending.Store(true)
+			for !n.turn.taken.CompareAndSwap(false, true) { // and it is never passed on
+				<-n.turn.more
+			}
 			n.commitsDue.Stop()
 			n.core.Stop()
 			return
 		case <-ticker.C:
-			n.turn.Lock()
-			n.core.Tick()
+			n.turn.ticked.Store(true)
 		case <-n.turn.more:
-			n.turn.Lock()
 		}
-		n.take()
-		n.pass()
+		n.drive()
 	}
 }

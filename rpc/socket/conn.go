@@ -127,6 +127,10 @@ func (d *direction) write(fd uintptr) (done bool) {
 		n, err := rawWrite(fd, d.p[d.n:])
 		switch err {
 		case 0:
+			if n == 0 {
+				d.err = syscall.EIO // or it would go on for ever
+				return true
+			}
 			d.n += n
 		case syscall.EINTR:
 		case syscall.EAGAIN:

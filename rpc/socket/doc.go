@@ -9,7 +9,8 @@
 // read's CPU.
 //
 // What it does not do: TLS (it goes below), sockets that are not TCP (they stay
-// as they are), systems other than Linux (calls are made as usual there).
+// as they are), systems other than Linux, and builds for the race detector (calls are made as
+// usual there).
 //
 // # Invariants
 //

@@ -261,7 +261,7 @@ func (p *process) startApplying() {
 	p.applies = nil
 	p.after(p.some(applyTime), func() {
 		var done []node.Applied
-		err := node.Execute(p.stateForApply(), installer{p}, tasks, p.core.Answer, func(a node.Applied) { done = append(done, a) })
+		err := node.Execute(p.stateForApply(), installer{p}, tasks, p.core.Answer, func(some []node.Applied) { done = append(done, some...) })
 		if err != nil {
 			p.broke("execute", err)
 			return
