@@ -30,6 +30,8 @@ type Config struct {
 	// or ReadyTimeout is over.
 	Ready        func(ctx context.Context, endpoints []string) error
 	ReadyTimeout time.Duration
+	// QuotaBytes is how much data a member may hold; 0: what the program allows.
+	QuotaBytes int64
 }
 
 // Cluster is a set of running servers.
@@ -48,7 +50,7 @@ func Start(ctx context.Context, cfg Config) (*Cluster, error) {
 	}
 	c := &Cluster{name: cfg.Name, down: map[int]bool{}}
 	for _, m := range members {
-		p, err := startProcess(cfg.Name+" "+m.name, cfg.Binary, filepath.Join(cfg.Dir, m.name+".log"), m.flags(members))
+		p, err := startProcess(cfg.Name+" "+m.name, cfg.Binary, filepath.Join(cfg.Dir, m.name+".log"), m.flags(members, cfg.QuotaBytes))
 		if err != nil {
 			return nil, errors.Join(err, c.Stop(ctx))
 		}
@@ -154,12 +156,12 @@ func layout(cfg Config) ([]member, error) {
 
 // flags are etcd's long form; everything not named here keeps its default,
 // fsync included.
-func (m member) flags(all []member) []string {
+func (m member) flags(all []member, quotaBytes int64) []string {
 	var initial []string
 	for _, other := range all {
 		initial = append(initial, fmt.Sprintf("%s=http://%s", other.name, other.peer))
 	}
-	return []string{
+	flags := []string{
 		"--name=" + m.name,
 		"--data-dir=" + m.dataDir,
 		"--listen-client-urls=http://" + m.client,
@@ -171,4 +173,8 @@ func (m member) flags(all []member) []string {
 		"--initial-cluster-token=bench",
 		"--log-level=warn",
 	}
+	if quotaBytes > 0 {
+		flags = append(flags, fmt.Sprintf("--quota-backend-bytes=%d", quotaBytes))
+	}
+	return flags
 }

@@ -247,8 +247,11 @@ func TestFlagsAreEtcds(t *testing.T) {
 		"--initial-cluster=node1=http://127.0.0.1:2,node2=http://127.0.0.1:4",
 		"--initial-cluster-state=new", "--initial-cluster-token=bench", "--log-level=warn",
 	}
-	if got := members[1].flags(members); !slices.Equal(got, want) {
+	if got := members[1].flags(members, 0); !slices.Equal(got, want) {
 		t.Errorf("got  %q\nwant %q", got, want)
+	}
+	if got := members[1].flags(members, 5); got[len(got)-1] != "--quota-backend-bytes=5" {
+		t.Errorf("with a quota of 5 bytes: %q", got)
 	}
 }
 

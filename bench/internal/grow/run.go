@@ -83,7 +83,7 @@ func Run(ctx context.Context, cfg Config) (steps []Step, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	servers, err := cluster.Start(ctx, cluster.Config{
 		Name: cfg.Binary.Program, Binary: cfg.Binary.Path, Dir: dir, Nodes: cfg.Nodes,
-		Ready: kvload.AllServe, ReadyTimeout: readyTimeout,
+		Ready: kvload.AllServe, ReadyTimeout: readyTimeout, QuotaBytes: cfg.quotaBytes(),
 	})
 	if err != nil {
 		return nil, err
@@ -101,6 +101,13 @@ func Run(ctx context.Context, cfg Config) (steps []Step, err error) {
 		}
 	}
 	return steps, nil
+}
+
+// quotaBytes has room for every key, what it is written with and what the
+// measured windows write beside.
+func (cfg Config) quotaBytes() int64 {
+	const perVersion, versions = 256, 4
+	return versions * int64(cfg.KeysMax) * int64(cfg.ValueSizeBytes+perVersion)
 }
 
 func (cfg Config) progress(s Step) error {
