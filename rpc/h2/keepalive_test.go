@@ -70,3 +70,32 @@ func TestPingsAtTheirTime(t *testing.T) {
 		c.expect("GOAWAY 1 ENHANCE_YOUR_CALM too_many_pings")
 	})
 }
+
+// Clients ping when they have been answered, to estimate the link. That is
+// acknowledged with the next answer or after a moment; another ping asks whether we
+// are alive, and is acknowledged at once.
+func TestPingsAfterAnswersAreAcknowledgedWithTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, l := serve(t, keepaliveConfig, handlers{})
+		c := connect(t, l).greet()
+		c.said()
+		c.call(1, unaryPath, 100)
+		c.expect("DATA 1")
+		c.must(c.fr.WritePing(false, [8]byte{1}))
+		if got := c.said(); len(got) != 0 {
+			t.Fatalf("the server said %q at once, with no answer to take it along", got)
+		}
+		c.call(3, unaryPath, 100)
+		c.expect("PING ack \x01", "DATA 3")
+
+		c.must(c.fr.WritePing(false, [8]byte{2}))
+		if got := c.said(); len(got) != 0 {
+			t.Fatalf("the server said %q at once", got)
+		}
+		time.Sleep(laterTime)
+		c.expect("PING ack \x02")
+
+		c.must(c.fr.WritePing(false, [8]byte{3})) // there was no answer since the last
+		c.expect("PING ack \x03")
+	})
+}
