@@ -6,9 +6,10 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 )
 
-// inbox collects what goroutines have for the core, for whoever drives it next. Messages of peers are bounded
-// and dropped beyond the bounds; everything else is bounded by its sender:
-// completions by the tasks that were handed out, calls by their callers that wait.
+// inbox collects what goroutines have for the core, for whoever drives it next.
+// Messages of peers are bounded and dropped beyond the bounds; everything else is
+// bounded by its sender: completions by the tasks that were handed out, calls by
+// their callers that wait.
 type inbox struct {
 	cfg *Config
 

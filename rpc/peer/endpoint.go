@@ -26,7 +26,6 @@ type endpoint struct {
 	id          uint64
 	addresses   []resolver.Address
 	credentials credentials.TransportCredentials
-	secure      bool
 }
 
 func newEndpoint(opts *Options, id uint64, urls []string) (*endpoint, error) {
@@ -52,7 +51,7 @@ func newEndpoint(opts *Options, id uint64, urls []string) (*endpoint, error) {
 		return nil, errors.New("no peer URL given")
 	}
 	if scheme == "https" {
-		e.credentials, e.secure = opts.Credentials, true
+		e.credentials = opts.Credentials
 	}
 	return e, nil
 }
