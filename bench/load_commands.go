@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -156,10 +155,5 @@ func writePoint(out io.Writer, point measure.Point, format string) error {
 	if format == "text" {
 		return point.WriteText(out)
 	}
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", " ")
-	if err := encoder.Encode(point); err != nil {
-		return fmt.Errorf("writing the report as JSON: %w", err)
-	}
-	return nil
+	return measure.WriteJSON(out, point)
 }

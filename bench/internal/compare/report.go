@@ -2,7 +2,6 @@ package compare
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -72,12 +71,7 @@ func (cfg Config) elsewhere() *strings.Replacer {
 
 // WriteJSON writes the report with all raw figures.
 func (r Report) WriteJSON(out io.Writer) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", " ")
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("writing the report as JSON: %w", err)
-	}
-	return nil
+	return measure.WriteJSON(out, r)
 }
 
 // WriteText renders the report for a person.

@@ -2,7 +2,6 @@ package grow
 
 import (
 	"bufio"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -45,12 +44,7 @@ func NewReport(cfg Config, began time.Time, facts machine.Facts, disk machine.Di
 
 // WriteJSON writes the report with all raw figures.
 func (r Report) WriteJSON(out io.Writer) error {
-	encoder := json.NewEncoder(out)
-	encoder.SetIndent("", " ")
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("writing the report as JSON: %w", err)
-	}
-	return nil
+	return measure.WriteJSON(out, r)
 }
 
 // WriteText renders the report for a person.

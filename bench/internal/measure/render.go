@@ -2,6 +2,7 @@ package measure
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -126,3 +127,13 @@ func Micros(us int64) string {
 }
 
 func mib(bytes int64) float64 { return float64(bytes) / (1 << 20) }
+
+// WriteJSON writes a report, or anything else, with all its raw figures.
+func WriteJSON(out io.Writer, report any) error {
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", " ")
+	if err := encoder.Encode(report); err != nil {
+		return fmt.Errorf("writing the report as JSON: %w", err)
+	}
+	return nil
+}
