@@ -37,14 +37,15 @@ type conn struct {
 		// What is to be written, by whoever set writing.
 		out, spare []byte
 		writing    bool
-		later      bool        // timer will see to what is queued
-		timer      *time.Timer // nil: never needed
-		drained    bool        // the last byte written, the connection ends
-		leaving    *time.Timer // ends the drain, or then the connection, if the client does not
-		answers    answers
-		block      []byte               // scratch for a header block
-		waiting    map[*stream]struct{} // for a window or for room in out
-		answered   bool                 // a request was, since the last ping
+		// The first patientBytes of out begin no write: timer will see to them.
+		patientBytes int
+		timer        *time.Timer // nil: never needed
+		drained      bool        // the last byte written, the connection ends
+		leaving      *time.Timer // ends the drain, or then the connection, if the client does not
+		answers      answers
+		block        []byte               // scratch for a header block
+		waiting      map[*stream]struct{} // for a window or for room in out
+		answered     bool                 // a request was, since the last ping
 
 		// How much each side may send, and what the client wants for its streams.
 		sendWindow, streamWindow int64

@@ -172,9 +172,9 @@ func (c *conn) ping(f frame) error {
 		return nil
 	}
 	c.mu.Lock()
-	c.owe(appendPing(c.mu.out, true, data))
 	// One that follows an answer estimates the link, and more requests will come.
-	patient := c.mu.answered || len(c.mu.streams) > 0
+	patient := (c.mu.answered || len(c.mu.streams) > 0) && len(c.mu.out) == c.mu.patientBytes
+	c.owe(appendPing(c.mu.out, true, data))
 	err := c.countPing()
 	if err == nil && patient {
 		c.unlockAndLater()

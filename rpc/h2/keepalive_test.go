@@ -88,6 +88,17 @@ func TestPingsAfterAnswersAreAcknowledgedWithTheNext(t *testing.T) {
 		c.call(3, unaryPath, 100)
 		c.expect("PING ack \x01", "DATA 3")
 
+		// Also one that comes between the frames of the next request.
+		c.begin(5, unaryPath)
+		c.must(c.fr.WritePing(false, [8]byte{4}))
+		message := packed(t, 50)
+		c.data(5, false, message[:20])
+		if got := c.said(); len(got) != 0 {
+			t.Fatalf("the server said %q before the request was whole", got)
+		}
+		c.data(5, true, message[20:])
+		c.expect("PING ack \x04", "DATA 5")
+
 		c.must(c.fr.WritePing(false, [8]byte{2}))
 		if got := c.said(); len(got) != 0 {
 			t.Fatalf("the server said %q at once", got)

@@ -34,7 +34,7 @@ func (c *conn) unlockAndFlush() {
 
 // due tells whether somebody has to begin to write. The caller holds mu.
 func (c *conn) due() bool {
-	return !c.mu.writing && (len(c.mu.out) > 0 || c.mu.drained && c.mu.leaving == nil)
+	return !c.mu.writing && (len(c.mu.out) > c.mu.patientBytes || c.mu.drained && c.mu.leaving == nil)
 }
 
 // unlockAndSpawn releases mu and has what is queued written by a goroutine. The
@@ -53,23 +53,25 @@ func (c *conn) unlockAndSpawn() {
 const laterTime = 10 * time.Millisecond
 
 // unlockAndLater releases mu and leaves what is queued to the next answer, or to
-// a timer.
+// a timer, unless it has to be written anyway. Frames that the reader handles
+// meanwhile do not hasten it: a client's ping comes between the frames of its
+// next request.
 func (c *conn) unlockAndLater() {
-	if !c.mu.later && !c.mu.writing {
-		c.mu.later = true
+	if c.mu.patientBytes == 0 {
 		if c.mu.timer == nil {
 			c.mu.timer = time.AfterFunc(laterTime, c.overdue)
 		} else {
 			c.mu.timer.Reset(laterTime)
 		}
 	}
+	c.mu.patientBytes = len(c.mu.out)
 	c.mu.Unlock()
 }
 
 // overdue writes what no answer took along.
 func (c *conn) overdue() {
 	c.mu.Lock()
-	c.mu.later = false
+	c.mu.patientBytes = 0
 	c.unlockAndSpawn()
 }
 
@@ -78,14 +80,14 @@ func (c *conn) overdue() {
 func (c *conn) write() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for turn := 0; len(c.mu.out) > 0; turn++ {
+	for turn := 0; len(c.mu.out) > c.mu.patientBytes; turn++ {
 		if turn == writeTurnsMax && !c.mu.ended {
 			c.server.readers.Go(c.write) // the reader is there still
 			return
 		}
 		owed := c.owed.Load()
 		b := c.mu.out
-		c.mu.out, c.mu.spare = c.mu.spare[:0], nil
+		c.mu.out, c.mu.spare, c.mu.patientBytes = c.mu.spare[:0], nil, 0
 		c.mu.Unlock()
 		_, err := c.net.Write(b)
 		if err != nil {
@@ -97,7 +99,7 @@ func (c *conn) write() {
 			c.mu.spare = b
 		}
 		if err != nil {
-			c.mu.out = c.mu.out[:0]
+			c.mu.out, c.mu.patientBytes = c.mu.out[:0], 0
 		}
 		c.wakeSenders()
 		c.gather()
