@@ -192,6 +192,7 @@ func (c *Core) Read() (round *ReadRound, wake bool, err error) { return c.reads.
 // Tick lets one heartbeat interval pass.
 func (c *Core) Tick() {
 	c.tick++
+	c.commits.tick(c.cfg.TickInterval)
 	c.putPostponed()
 	c.noteLive() // before raft may forget
 	c.confirming.tick()

@@ -18,6 +18,8 @@ type postponed struct {
 	term, vote uint64
 	ackedTerm  uint64
 	acked      uint64
+	stableTerm uint64
+	stable     struct{ index, term uint64 }
 }
 
 // news reports whether w has anything in it that cannot wait. A response
@@ -31,10 +33,22 @@ func (p *postponed) news(w *Write) bool {
 		return true
 	}
 	for _, m := range w.Responses {
-		known := m.GetType() == raftpb.MsgAppResp && !m.GetReject() && m.GetTerm() == p.ackedTerm && m.GetIndex() <= p.acked
-		if !known {
+		if !p.knows(m) {
 			return true
 		}
+	}
+	return false
+}
+
+// knows says whether a response repeats what one before it has said.
+func (p *postponed) knows(m *raftpb.Message) bool {
+	switch m.GetType() {
+	case raftpb.MsgAppResp:
+		return !m.GetReject() && m.GetTerm() == p.ackedTerm && m.GetIndex() <= p.acked
+	case raftpb.MsgStorageAppendResp:
+		// While a write of entries is under way raft asks with each write
+		// that follows how far the log is stable then.
+		return m.GetSnapshot() == nil && m.GetTerm() == p.stableTerm && m.GetLogTerm() == p.stable.term && m.GetIndex() == p.stable.index
 	}
 	return false
 }
@@ -45,6 +59,10 @@ func (p *postponed) note(w *Write) {
 		p.term, p.vote = w.HardState.GetTerm(), w.HardState.GetVote()
 	}
 	for _, m := range w.Responses {
+		if m.GetType() == raftpb.MsgStorageAppendResp {
+			p.stableTerm, p.stable.index, p.stable.term = m.GetTerm(), m.GetIndex(), m.GetLogTerm()
+			continue
+		}
 		if m.GetType() != raftpb.MsgAppResp || m.GetReject() {
 			continue
 		}

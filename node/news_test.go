@@ -38,3 +38,28 @@ func TestCommitAloneCostsAFollowerNoWrite(t *testing.T) {
 		t.Fatalf("the log knows commit %d after the tick, want %d", got, want)
 	}
 }
+
+// A leader whose disk is slower than those of its followers learns of the commit
+// while its own write is under way: what raft asks about then is answered by that
+// write already.
+func TestCommitDuringAWriteCostsTheLeaderNoOther(t *testing.T) {
+	c := newCluster(t, 3, nil)
+	id := c.elect()
+	c.settle()
+	c.stuck = map[uint64]bool{id: true}
+	p := c.propose(id, "x")
+	c.settle()
+	leader := c.members[id]
+	if got, want := leader.core.Status().Commit, leader.core.Status().Applied+1; got != want {
+		t.Fatalf("commit %d, want %d: the followers have the entry", got, want)
+	}
+	if got := len(leader.stuck); got != 1 {
+		t.Fatalf("a put made %d writes of the leader, want 1", got)
+	}
+	c.stuck = nil
+	c.carry(id, Output{Writes: leader.stuck})
+	c.settle()
+	if r, ok := result(p); !ok || r.Err != nil {
+		t.Fatalf("%+v answered=%v", r, ok)
+	}
+}

@@ -142,11 +142,8 @@ func (n *Node) round() {
 	if out.CampaignAfter > 0 {
 		time.AfterFunc(out.CampaignAfter, func() { n.call((*Core).CampaignDue) })
 	}
-	switch {
-	case out.CommitsAfter > 0:
+	if out.CommitsAfter > 0 {
 		n.commitsDue.Reset(out.CommitsAfter)
-	case out.CommitsSettled:
-		n.commitsDue.Stop()
 	}
 	if status := n.core.Status(); status != *n.status.Load() {
 		n.status.Store(&status)

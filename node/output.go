@@ -159,6 +159,9 @@ func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
 		// A fresh value: etcd's WAL keeps the pointer for its next comparison.
 		w.HardState = &raftpb.HardState{Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
 	}
+	if len(w.Entries) > 0 {
+		c.commits.appends++
+	}
 	c.noteChange(w.Entries)
 	bytes := w.Bytes()
 	c.disk.handed(bytes)

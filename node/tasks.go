@@ -21,10 +21,7 @@ type Output struct {
 	// CampaignAfter, if not 0, asks for a call of CampaignDue after that time.
 	CampaignAfter time.Duration
 	// CommitsAfter, if not 0, asks for a call of CommitsDue after that time.
-	// CommitsSettled says that a call asked for before is not needed any more;
-	// it does no harm.
-	CommitsAfter   time.Duration
-	CommitsSettled bool
+	CommitsAfter time.Duration
 }
 
 // Forward is a packed batch for the leader.

@@ -40,6 +40,7 @@ type conn struct {
 		// The first patientBytes of out begin no write: timer will see to them.
 		patientBytes int
 		timer        *time.Timer // nil: never needed
+		timed        bool        // timer runs
 		drained      bool        // the last byte written, the connection ends
 		leaving      *time.Timer // ends the drain, or then the connection, if the client does not
 		answers      answers

@@ -55,9 +55,11 @@ const laterTime = 10 * time.Millisecond
 // unlockAndLater releases mu and leaves what is queued to the next answer, or to
 // a timer, unless it has to be written anyway. Frames that the reader handles
 // meanwhile do not hasten it: a client's ping comes between the frames of its
-// next request.
+// next request. The timer is left alone once it runs, and may come early for a
+// later one: to set a timer wakes a thread.
 func (c *conn) unlockAndLater() {
-	if c.mu.patientBytes == 0 {
+	if !c.mu.timed {
+		c.mu.timed = true
 		if c.mu.timer == nil {
 			c.mu.timer = time.AfterFunc(laterTime, c.overdue)
 		} else {
@@ -71,7 +73,7 @@ func (c *conn) unlockAndLater() {
 // overdue writes what no answer took along.
 func (c *conn) overdue() {
 	c.mu.Lock()
-	c.mu.patientBytes = 0
+	c.mu.timed, c.mu.patientBytes = false, 0
 	c.unlockAndSpawn()
 }
 
