@@ -70,6 +70,9 @@ type Config struct {
 	// state machine, unless it is durable up to the middle of them, and the
 	// release of the log behind it.
 	FlushBytes int
+	// BacklogBytesMax bounds the log that is committed and not applied, see backlog.
+	// It bounds what is applied at once, too. Default: an eighth of FlushBytes.
+	BacklogBytesMax int
 	// FlushEntries of the log cause it as well; 0: their number does not matter.
 	FlushEntries int
 	// HeldBytesMax bounds the log that is kept for followers that lag or are
@@ -119,6 +122,7 @@ func (c *Config) EnsureDefaults() {
 	def(&c.WriteBytesMax, 64<<20)
 	def(&c.FlushBytes, 64<<20)
 	def(&c.HeldBytesMax, 8*c.FlushBytes)
+	def(&c.BacklogBytesMax, max(c.FlushBytes/8, 1))
 	if c.CatchUpEntries == 0 {
 		c.CatchUpEntries = 50
 	}
@@ -167,7 +171,7 @@ func (c *Config) Validate() error {
 		{c.AppendsMax, "AppendsMax"},
 		{c.InboxMessagesMax, "InboxMessagesMax"}, {c.InboxBytesMax, "InboxBytesMax"},
 		{c.WriteBytesMax, "WriteBytesMax"}, {c.FlushBytes, "FlushBytes"},
-		{c.HeldBytesMax, "HeldBytesMax"},
+		{c.HeldBytesMax, "HeldBytesMax"}, {c.BacklogBytesMax, "BacklogBytesMax"},
 	} {
 		fail(l.value <= 0, l.name+" must be positive")
 	}

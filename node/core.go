@@ -66,6 +66,7 @@ type Core struct {
 	commits    commits
 	writeBytes int // handed to the log and not durable yet
 	flushes    flushes
+	backlog    backlog
 	heldBytes  int               // of log that releases in a row kept for a follower
 	heard      map[uint64]uint64 // when this leader last heard of a member, in ticks
 	resendTerm uint64
@@ -83,6 +84,8 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 	c := &Core{cfg: cfg, log: log, applied: cfg.Applied, leaderCommit: cfg.Applied, heard: make(map[uint64]uint64)}
 	c.storage = &storage{Log: log, snapshots: snapshots}
 	c.commits = newCommits()
+	c.backlog.abreast = make(map[uint64]bool)
+	c.backlog.log.grain = cfg.BacklogBytesMax / grains
 	c.proposals = newProposals(&c.cfg)
 	c.gathered = newGathered()
 	c.reads = newReads(&c.cfg)
@@ -96,9 +99,12 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 		return nil, fmt.Errorf("read initial state: %w", err)
 	}
 	c.noteConf(conf)
-	if c.flushes.log.bytes, err = bytesBeyond(log, cfg.Applied); err != nil {
+	last, bytes, err := bytesBeyond(log, cfg.Applied)
+	if err != nil {
 		return nil, err
 	}
+	c.flushes.log.bytes = bytes
+	c.backlog.log.append(cfg.Applied+1, last, bytes)
 	if cfg.PromisedFor > 0 {
 		c.lease.promisedUntil = cfg.Now() + cfg.PromisedFor
 	}
@@ -134,20 +140,20 @@ func (c *Core) hurry(alone bool) error {
 
 // bytesBeyond is the size of the log's entries that the state machine does not
 // hold durably: they count for the next flush.
-func bytesBeyond(log Log, applied uint64) (int, error) {
-	last, err := log.LastIndex()
+func bytesBeyond(log Log, applied uint64) (last uint64, bytes int, err error) {
+	last, err = log.LastIndex()
 	if err != nil {
-		return 0, fmt.Errorf("last index of the log: %w", err)
+		return 0, 0, fmt.Errorf("last index of the log: %w", err)
 	}
 	if last <= applied {
-		return 0, nil
+		return applied, 0, nil
 	}
 	entries, err := log.Entries(applied+1, last+1, math.MaxUint64)
 	if err != nil {
-		return 0, fmt.Errorf("entries beyond the state: %w", err)
+		return 0, 0, fmt.Errorf("entries beyond the state: %w", err)
 	}
 	w := Write{Entries: entries}
-	return w.Bytes(), nil
+	return last, w.Bytes(), nil
 }
 
 func (c *Core) raftConfig() *raft.Config {
@@ -160,8 +166,8 @@ func (c *Core) raftConfig() *raft.Config {
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             appendBytesMax,
 		MaxInflightMsgs:           256,
-		MaxInflightBytes:          32 << 20,
-		MaxCommittedSizePerReady:  8 << 20,
+		MaxInflightBytes:          16 << 20,
+		MaxCommittedSizePerReady:  uint64(min(8<<20, c.cfg.BacklogBytesMax)),
 		MaxUncommittedEntriesSize: 256 << 20,
 		CheckQuorum:               true,
 		PreVote:                   !c.cfg.NoPreVote,
@@ -195,6 +201,7 @@ func (c *Core) Tick() {
 	c.commits.tick(c.cfg.TickInterval)
 	c.putPostponed()
 	c.noteLive() // before raft may forget
+	c.noteAbreast()
 	c.confirming.tick()
 	c.tickRaft()
 	c.askForLease()

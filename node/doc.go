@@ -43,6 +43,13 @@
 // of them is committed: an append costs every member the same, however many
 // batches it carries. What a commit means to followers rides on that append.
 //
+// # Backlog
+//
+// What is committed and not applied stays in memory, so it is bounded by
+// Config.BacklogBytesMax (backlog): a follower beyond it acknowledges no append
+// until it has applied, and a leader whose followers kept up so far proposes once a
+// tick while one of them is twice that far behind.
+//
 // # Reads
 //
 // Reads that arrive while a round is being prepared share it, and so do the

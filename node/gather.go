@@ -94,11 +94,15 @@ func (c *Core) propose(status raft.BasicStatus) {
 		return // raft takes nothing while it hands over
 	}
 	for c.writeBytes < c.cfg.WriteBytesMax && c.gathered.room(status.GetCommit(), c.cfg.AppendsMax) {
+		if !c.backlog.granted && c.crowded() {
+			return
+		}
 		entries, bytes := c.gathered.take()
 		own := c.proposals.take()
 		if own == nil && len(entries) == 0 {
 			return
 		}
+		c.backlog.granted = false
 		taken := true
 		if own != nil && len(entries) > 0 && bytes+len(own.data) > proposalBytesMax {
 			taken, entries = c.stepProposal(entries), nil

@@ -9,6 +9,7 @@ import (
 // Output processes everything that has become ready and returns what is to be
 // done now. The caller owns it.
 func (c *Core) Output() Output {
+	c.letGo()
 	c.proposeChange()
 	c.pump()
 	// Rounds of reads that end make room for those that joined meanwhile.
@@ -154,7 +155,7 @@ func (c *Core) append(m *raftpb.Message) {
 }
 
 func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
-	w := Write{Entries: m.GetEntries(), Responses: m.GetResponses(), Reset: reset}
+	w := Write{Entries: m.GetEntries(), Reset: reset}
 	if m.Term != nil || m.Vote != nil || m.Commit != nil {
 		// A fresh value: etcd's WAL keeps the pointer for its next comparison.
 		w.HardState = &raftpb.HardState{Term: new(m.GetTerm()), Vote: new(m.GetVote()), Commit: new(m.GetCommit())}
@@ -167,6 +168,8 @@ func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
 	c.disk.handed(bytes)
 	c.writeBytes += bytes
 	c.countLog(w.Entries, bytes)
+	c.backlog.written(w.Entries, bytes)
+	w.Responses = c.holdBack(m.GetResponses())
 	c.gathered.appended(w.Entries)
 	c.put(w)
 }

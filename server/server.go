@@ -273,7 +273,8 @@ func (s *Server) bringUp() error {
 		PromisedFor: s.rooms.promised(), Now: newClock(),
 		Pack: s.pack, Check: checkForwarded, CommandBytesMax: s.cfg.MaxRequestBytes,
 		FlushBytes: plan.logFlushBytes, FlushEntries: int(min(s.cfg.SnapshotCount, math.MaxInt32)),
-		QueueBytesMax: plan.queueBytes, InboxBytesMax: plan.queueBytes, WriteBytesMax: plan.queueBytes,
+		BacklogBytesMax: plan.backlogBytes,
+		QueueBytesMax:   plan.queueBytes, InboxBytesMax: plan.queueBytes, WriteBytesMax: plan.queueBytes,
 		Logger: s.cfg.Logger.Named("raft"), OnEvent: s.tell,
 	}, node.Rooms{Log: s.rooms.log, State: watchApply(configurations{s.rooms.machine, s.membersChanged}, &s.cfg), Snapshots: installs{s.rooms.snaps, s.membersChanged}, Transport: s.transport})
 	if err != nil {

@@ -1,0 +1,185 @@
+package node
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"go.etcd.io/raft/v3/raftpb"
+)
+
+const backlogTestMax = 1000
+
+// propose200 has the leader write as many commands of about 200 bytes, one by one,
+// and returns how many were answered.
+func (c *cluster) propose200(leader uint64, n int) (answered int) {
+	c.t.Helper()
+	for range n {
+		p := c.propose(leader, strings.Repeat("x", 200))
+		c.settle()
+		if r, ok := result(p); ok && r.Err == nil {
+			answered++
+		}
+	}
+	return answered
+}
+
+func backlogCluster(t *testing.T) (c *cluster, leader uint64) {
+	c = newCluster(t, 3, func(cfg *Config) { cfg.BacklogBytesMax = backlogTestMax; cfg.WindowBatches = 100 })
+	leader = c.elect()
+	c.tick(2)
+	return c, leader
+}
+
+// What a follower has not applied stays within bounds, since it acknowledges
+// nothing beyond; as soon as it has applied, everything goes on.
+func TestAFollowerThatIsBehindAcknowledgesNothing(t *testing.T) {
+	c, leader := backlogCluster(t)
+	c.cut[other(3, leader)] = true
+	slow := other(3, leader, other(3, leader))
+	c.idle = map[uint64]bool{slow: true}
+	answered := c.propose200(leader, 30)
+	core := c.members[slow].core
+	if held := core.backlog.log.beyond(core.applied); answered == 30 || answered == 0 || held > 3*backlogTestMax {
+		t.Fatalf("%d of 30 commands committed, %d bytes wait for the follower to apply them, with a bound of %d", answered, held, backlogTestMax)
+	}
+	c.idle[slow] = false
+	c.tick(1)
+	c.tick(1)
+	if got := c.propose200(leader, 30); got != 30 {
+		t.Fatalf("%d of 30 commands committed once the follower had caught up", got)
+	}
+	if len(c.members[leader].state.commands) != 60 {
+		t.Fatalf("%d commands applied, want 60", len(c.members[leader].state.commands))
+	}
+}
+
+// Nothing is held back while all that is committed is applied, however much is
+// not committed: else nothing ever would be.
+func TestAFollowerAcknowledgesWhatTheNextCommitWaitsFor(t *testing.T) {
+	c, leader := backlogCluster(t)
+	c.cut[other(3, leader)], c.cut[other(3, leader, other(3, leader))] = true, true
+	for range 30 {
+		c.propose(leader, strings.Repeat("x", 200))
+		c.settle()
+	}
+	clear(c.cut)
+	c.tick(10)
+	c.tick(10)
+	for id, m := range c.members {
+		if got := len(m.state.commands); got != 30 {
+			t.Fatalf("member %d applied %d commands, want 30", id, got)
+		}
+	}
+}
+
+// The leader waits for a follower that kept up, but lets a proposal pass with
+// each tick, and waits no longer for one that is far behind.
+func TestALeaderWaitsForAFollowerThatKeptUp(t *testing.T) {
+	c, leader := backlogCluster(t)
+	slow := other(3, leader)
+	c.idle = map[uint64]bool{slow: true}
+	answered := c.propose200(leader, 60)
+	if answered == 0 || answered > 40 {
+		t.Fatalf("%d of 60 commands committed while a follower was behind", answered)
+	}
+	commands := func() int { return len(c.members[leader].state.commands) }
+	before := commands()
+	if c.tick(1); commands() == before {
+		t.Fatal("nothing was proposed with a tick")
+	}
+	c.tick(60)
+	if got := c.propose200(leader, 20); got != 20 {
+		t.Fatalf("%d of 20 commands committed beside a follower that is far behind", got)
+	}
+	if c.members[leader].core.backlog.abreast[slow] {
+		t.Fatal("the leader still waits for it")
+	}
+	c.idle[slow] = false
+	c.tick(20)
+	if !c.members[leader].core.backlog.abreast[slow] || len(c.members[slow].state.commands) != commands() {
+		t.Fatalf("after it has caught up: %d of %d commands applied", len(c.members[slow].state.commands), commands())
+	}
+}
+
+// An acknowledgement that waits leaves behind the writes before it (invariant 1),
+// and not in another term.
+func TestAnAcknowledgementThatWaitsBelongsToItsTerm(t *testing.T) {
+	c, leader := backlogCluster(t)
+	slow := other(3, leader)
+	c.idle = map[uint64]bool{slow: true}
+	c.propose200(leader, 20)
+	core := c.members[slow].core
+	held := core.backlog.held
+	if held == nil || held.GetTo() != leader {
+		t.Fatalf("the follower holds %v back", held)
+	}
+	core.Step(&raftpb.Message{Type: raftpb.MsgHeartbeat.Enum(), From: new(other(3, leader, slow)), To: new(slow), Term: new(held.GetTerm() + 1)})
+	core.ApplyDone(Apply{Entries: []*raftpb.Entry{{Index: new(held.GetIndex()), Term: new(held.GetTerm())}}}, nil)
+	for _, w := range core.Output().Writes {
+		for _, m := range w.Responses {
+			if m.GetType() == raftpb.MsgAppResp && m.GetTerm() == held.GetTerm() {
+				t.Fatalf("%v left in the next term", m)
+			}
+		}
+	}
+	if core.backlog.held != nil {
+		t.Fatal("it is still held")
+	}
+}
+
+// extent against a plain list of entries.
+func TestExtentCountsWhatLiesBeyondAnIndex(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+	var e extent
+	var appends []end // bytes of each alone
+	next, forgotten := uint64(1), uint64(0)
+	for range 2000 {
+		first := next
+		if rng.IntN(5) == 0 {
+			first = max(forgotten+1, next-min(next, uint64(rng.IntN(8))))
+		}
+		for len(appends) > 0 && appends[len(appends)-1].last >= first {
+			appends = appends[:len(appends)-1] // counted as a whole
+		}
+		next = first + 1 + uint64(rng.IntN(4))
+		bytes := rng.IntN(100)
+		e.append(first, next-1, bytes)
+		appends = append(appends, end{next - 1, bytes})
+		if rng.IntN(4) == 0 {
+			forgotten = max(forgotten, next-min(next, uint64(10+rng.IntN(30))))
+			e.forget(forgotten, 200)
+		}
+		index, want := forgotten+uint64(rng.IntN(int(next-forgotten)+3)), 0
+		for _, a := range appends {
+			if a.last > index {
+				want += a.bytes
+			}
+		}
+		if got := e.beyond(index); got != want {
+			t.Fatalf("%d bytes beyond %d, want %d", got, index, want)
+		}
+	}
+	if len(e.ends) > 100 {
+		t.Fatalf("%d appends remembered", len(e.ends))
+	}
+}
+
+// Small appends are not remembered one by one, and count no more than a grain too
+// much.
+func TestExtentCountsSmallAppendsTogether(t *testing.T) {
+	e := extent{grain: 100}
+	for i := range uint64(10_000) {
+		e.append(i+1, i+1, 1)
+	}
+	if len(e.ends) > 101 {
+		t.Fatalf("%d pieces for 10,000 bytes with a grain of 100", len(e.ends))
+	}
+	for _, index := range []uint64{0, 1, 99, 100, 5050, 9999, 10_000} {
+		if got, exact := e.beyond(index), 10_000-int(index); got < exact || got > exact+100 {
+			t.Errorf("%d bytes beyond %d, want about %d", got, index, exact)
+		}
+	}
+}
