@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"raftkv/statemachine/engine"
+	"raftkv/statemachine/mvcc"
 )
 
 // MemTablesMax is how many memtables of Options.MemTableBytes may exist.
@@ -56,7 +57,7 @@ func (o *Options) engine() engine.Options {
 	return engine.Options{
 		Dir: o.Dir, FS: o.FS, Logger: o.Logger,
 		MemTableBytes: o.MemTableBytes, CacheBytes: o.CacheBytes,
-		ManualCompaction: o.ManualCompaction, OnFatal: o.OnFatal,
+		ManualCompaction: o.ManualCompaction, OnFatal: o.OnFatal, Attribute: mvcc.Attribute,
 	}
 }
 

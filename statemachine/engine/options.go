@@ -22,6 +22,9 @@ type Options struct {
 	MemTableBytes uint64
 	// CacheBytes is the size of the block cache, on top of the memtables.
 	CacheBytes int64
+	// Attribute extracts from a record what its reference tells of a value that
+	// lies apart from its key; nil: nothing. 0 has to mean that nothing is known.
+	Attribute pebble.ShortAttributeExtractor
 	// ManualCompaction turns compactions off, and flushes but those that a full
 	// memtable or Flush causes: for runs that must be reproducible.
 	ManualCompaction bool
@@ -114,6 +117,7 @@ func (s *Store) pebbleOptions(h *Handle) *pebble.Options {
 		},
 	}
 	o.Experimental.ValueSeparationPolicy = s.separation
+	o.Experimental.ShortAttributeExtractor = s.opts.Attribute
 	if !s.opts.ManualCompaction {
 		p := newPacer(time.Now, time.Sleep)
 		o.FS = pacedFS{FS: o.FS, pacer: p}

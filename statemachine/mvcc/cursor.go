@@ -45,6 +45,29 @@ func (c *cursor) get(it *pebble.Iterator, key []byte, revision int64) (KeyValue,
 	return kv, found, err
 }
 
+// head finds what a put needs of the newest version of key at or below revision;
+// the zero head if the key does not exist.
+func (c *cursor) head(it *pebble.Iterator, key []byte, revision int64) (head, error) {
+	c.seekKey = keys.AppendSeek(c.seekKey[:0], key, revision)
+	if !it.SeekPrefixGE(c.seekKey) {
+		return head{}, wrapRead(it.Error())
+	}
+	_, rev, err := decodeKey(it.Key())
+	if err != nil {
+		return head{}, err
+	}
+	value := it.LazyValue()
+	if attribute, apart := value.TryGetShortAttribute(); apart && attribute == attributeFirst {
+		return head{createRevision: rev.Main, version: 1}, nil
+	}
+	var kv KeyValue
+	found, err := decodeValue(it, &kv)
+	if err != nil || !found {
+		return head{}, err
+	}
+	return head{createRevision: kv.CreateRevision, version: kv.Version, lease: kv.Lease}, nil
+}
+
 // seek positions the cursor at the first key of span.
 func (c *cursor) seek(it *pebble.Iterator, span Span, revision int64) (bool, error) {
 	c.it, c.end, c.revision, c.bare = it, span.End, revision, false

@@ -11,6 +11,9 @@
 //	keys       user key, revision descending -> create revision, version, lease, value; or a tombstone
 //	revisions  revision ascending            -> user key
 //
+// Where Pebble keeps a value apart from its key, the reference to it tells of a first
+// version without a lease (Attribute), whose head needs no other look.
+//
 // A revision is (main, sub): a transaction that changes anything takes the next
 // main revision, its changes count sub up from 0. An empty key space is at
 // revision 1. Nothing is kept in memory but what the open Writer wrote, which it

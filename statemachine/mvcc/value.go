@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/cockroachdb/pebble/v2"
+
 	"raftkv/statemachine/keys"
 )
 
@@ -44,6 +46,26 @@ const (
 
 	tombstoneLen = 1
 )
+
+// attributeFirst marks a value that lies apart from its key as that of the first
+// version of a key, without a lease: its key tells the rest of its head. It is part
+// of the format.
+const attributeFirst = 1
+
+// Attribute is what the reference to a value tells of it, so that a put of a key
+// that was written once need not read its value. 0 tells nothing.
+func Attribute(key []byte, _ int, value []byte) (pebble.ShortAttribute, error) {
+	_, rev, err := keys.DecodeVersion(key)
+	if err != nil {
+		return 0, nil // a record of another table
+	}
+	var kv KeyValue
+	exists, err := kv.decode(value)
+	if err != nil || !exists || kv.Version != 1 || kv.Lease != 0 || kv.CreateRevision != rev.Main {
+		return 0, nil // whoever reads the value finds what is wrong with it
+	}
+	return attributeFirst, nil
+}
 
 func isTombstone(data []byte) bool { return len(data) == tombstoneLen && data[0] == tagTombstone }
 

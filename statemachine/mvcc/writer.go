@@ -235,11 +235,11 @@ func (w *Writer) head(n *node, key []byte) (*head, error) {
 	if known := w.known(n, key); known != nil {
 		return known, nil
 	}
-	kv, exists, err := w.stored(key, w.base)
-	if err != nil || !exists {
-		return &head{}, err
+	if err := w.open(); err != nil {
+		return nil, err
 	}
-	return &head{createRevision: kv.CreateRevision, version: kv.Version, lease: kv.Lease}, nil
+	stored, err := w.cursor.head(w.it, key, w.base)
+	return &stored, err
 }
 
 // known returns the head of key, whose node is n, if it is in memory.
