@@ -36,6 +36,7 @@ func backlogCluster(t *testing.T) (c *cluster, leader uint64) {
 func TestAFollowerThatIsBehindAcknowledgesNothing(t *testing.T) {
 	c, leader := backlogCluster(t)
 	c.cut[other(3, leader)] = true
+	c.tick(30) // until the leader waits for it no more
 	slow := other(3, leader, other(3, leader))
 	c.idle = map[uint64]bool{slow: true}
 	answered := c.propose200(leader, 30)
@@ -99,6 +100,21 @@ func TestALeaderWaitsForAFollowerThatKeptUp(t *testing.T) {
 	c.tick(20)
 	if !c.members[leader].core.backlog.abreast[slow] || len(c.members[slow].state.commands) != commands() {
 		t.Fatalf("after it has caught up: %d of %d commands applied", len(c.members[slow].state.commands), commands())
+	}
+}
+
+// One that is gone is not waited for as soon as the transport has noticed.
+func TestALeaderDoesNotWaitForAFollowerThatIsGone(t *testing.T) {
+	c, leader := backlogCluster(t)
+	gone := other(3, leader)
+	c.cut[gone] = true
+	if got := c.propose200(leader, 60); got == 60 {
+		t.Fatal("the leader did not wait for a follower that may only be slow")
+	}
+	c.members[leader].core.ReportUnreachable(gone)
+	c.settle()
+	if got := c.propose200(leader, 60); got != 60 {
+		t.Fatalf("%d of 60 commands committed without it", got)
 	}
 }
 

@@ -311,6 +311,7 @@ func (c *Core) StepForwarded(from uint64, data []byte) {
 // ReportUnreachable tells raft that messages to a peer were lost.
 func (c *Core) ReportUnreachable(id uint64) {
 	c.confirming.lost()
+	delete(c.backlog.abreast, id)
 	c.rn.ReportUnreachable(id)
 }
 
