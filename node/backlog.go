@@ -13,20 +13,32 @@ import (
 //
 //   - A follower that is behind with applying acknowledges no append until it has
 //     caught up, so a quorum bounds what can be committed, and the leader's window
-//     what is sent to each. While all that is committed is applied nothing is held
-//     back: an acknowledgement is what the next commit waits for.
+//     what is sent to each. The first acknowledgement of a term, or after a
+//     rejection, is sent nevertheless: a new leader waits for it before it can do
+//     anything, and an old one to know what the follower has.
 //   - A leader that is behind itself, or has a follower that kept up so far and is
 //     behind twice that much, proposes no more than once a tick. Without that the
 //     slowest of three members would be left behind by the other two, and need a
-//     snapshot. Members that were gone, or are too slow even so, are not waited for.
+//     snapshot. A voter that was gone, is too slow even so, or stays that far behind
+//     for an election timeout is not waited for until it has caught up.
 type backlog struct {
 	log extent
 	// held is the newest acknowledgement that waits.
 	held *raftpb.Message
+	// term is that of the acknowledgement that was let through last; 0: of none
+	// since a rejection.
+	term uint64
 	// abreast are the followers that the leader waits for.
-	abreast map[uint64]bool
+	abreast map[uint64]*abreast
 	// granted is the proposal that may be made in this tick whoever is behind.
 	granted bool
+}
+
+// abreast is a follower that kept up so far. It makes the leader wait since that
+// tick, if it does.
+type abreast struct {
+	waits bool
+	since uint64
 }
 
 // grains is how many pieces of Config.BacklogBytesMax are told apart.
@@ -35,6 +47,10 @@ const grains = 64
 // farFactor is how many times Config.BacklogBytesMax a follower may be behind before
 // it is not waited for any more.
 const farFactor = 6
+
+// windowFactor is how many times Config.BacklogBytesMax may be on its way to a
+// follower.
+const windowFactor = 4
 
 // extent knows how many bytes of log lie behind an index, for the newest part of the
 // log.
@@ -109,30 +125,36 @@ func (b *backlog) written(entries []*raftpb.Entry, bytes int) {
 
 // behindApplying says whether there is too much that is committed and not applied.
 func (c *Core) behindApplying() bool {
-	return c.backlog.log.beyond(c.applied) > c.cfg.BacklogBytesMax && c.rn.BasicStatus().GetCommit() > c.applied
+	log := &c.backlog.log
+	return log.beyond(c.applied)-log.beyond(c.rn.BasicStatus().GetCommit()) > c.cfg.BacklogBytesMax
 }
 
 // holdBack takes the acknowledgements of appends out of responses while this member
-// is behind with applying, but for the newest they need not be sent later.
+// is behind with applying. Only the newest has to be sent later.
 func (c *Core) holdBack(responses []*raftpb.Message) []*raftpb.Message {
-	if !slices.ContainsFunc(responses, c.acknowledges) || !c.behindApplying() {
-		return responses
-	}
+	b := &c.backlog
 	var others []*raftpb.Message // the array is raft's
 	for _, m := range responses {
-		switch held := c.backlog.held; {
+		switch {
+		case m.GetType() == raftpb.MsgAppResp && m.GetReject():
+			b.term = 0
 		case !c.acknowledges(m):
-			others = append(others, m)
-		case held == nil || held.GetTerm() != m.GetTerm() || held.GetIndex() < m.GetIndex():
-			c.backlog.held = m
+		case b.term == m.GetTerm() && c.behindApplying():
+			if b.held == nil || b.held.GetTerm() != m.GetTerm() || b.held.GetIndex() < m.GetIndex() {
+				b.held = m
+			}
+			continue
+		default:
+			b.term = m.GetTerm()
 		}
+		others = append(others, m)
 	}
 	return others
 }
 
 // acknowledges says whether m tells another member that entries are in the log.
 func (c *Core) acknowledges(m *raftpb.Message) bool {
-	return m.GetType() == raftpb.MsgAppResp && !m.GetReject() && m.GetTo() != c.cfg.ID
+	return m.GetType() == raftpb.MsgAppResp && !m.GetReject() && m.GetIndex() > 0 && m.GetTo() != c.cfg.ID
 }
 
 // letGo sends the acknowledgement that waits, once this member has caught up. It
@@ -157,29 +179,49 @@ func (c *Core) noteAbreast() {
 		clear(b.abreast)
 		return
 	}
-	c.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-		behind := b.log.beyond(pr.Match)
+	c.eachFollower(func(id uint64, pr tracker.Progress) {
+		behind, known := b.log.beyond(pr.Match), b.abreast[id]
 		switch {
 		case !c.live(id, pr) || pr.State != tracker.StateReplicate || behind >= farFactor*c.cfg.BacklogBytesMax:
 			delete(b.abreast, id)
-		case behind <= c.cfg.BacklogBytesMax:
-			b.abreast[id] = true
+		case known == nil && behind <= c.cfg.BacklogBytesMax:
+			b.abreast[id] = &abreast{}
+		case known != nil && c.waitsFor(known, pr) && c.tick-known.since >= uint64(c.cfg.ElectionTicks):
+			delete(b.abreast, id)
 		}
 	})
 }
 
+// eachFollower visits the other voters of a leader.
+func (c *Core) eachFollower(visit func(id uint64, pr tracker.Progress)) {
+	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
+		if typ == raft.ProgressTypePeer && id != c.cfg.ID {
+			visit(id, pr)
+		}
+	})
+}
+
+// waitsFor says whether a follower that kept up is so far behind that it is waited
+// for, and notes since when.
+func (c *Core) waitsFor(a *abreast, pr tracker.Progress) bool {
+	waits := c.backlog.log.beyond(pr.Match) > 2*c.cfg.BacklogBytesMax
+	if waits && !a.waits {
+		a.since = c.tick
+	}
+	a.waits = waits
+	return waits
+}
+
 // crowded says whether a member is behind that is waited for.
 func (c *Core) crowded() bool {
-	b := &c.backlog
 	if c.behindApplying() {
 		return true
 	}
-	if b.log.total()-b.log.base <= 2*c.cfg.BacklogBytesMax {
-		return false
-	}
 	crowded := false
-	c.rn.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-		crowded = crowded || b.abreast[id] && b.log.beyond(pr.Match) > 2*c.cfg.BacklogBytesMax
+	c.eachFollower(func(id uint64, pr tracker.Progress) {
+		if a := c.backlog.abreast[id]; a != nil && c.waitsFor(a, pr) {
+			crowded = true
+		}
 	})
 	return crowded
 }

@@ -93,12 +93,12 @@ func TestALeaderWaitsForAFollowerThatKeptUp(t *testing.T) {
 	if got := c.propose200(leader, 20); got != 20 {
 		t.Fatalf("%d of 20 commands committed beside a follower that is far behind", got)
 	}
-	if c.members[leader].core.backlog.abreast[slow] {
+	if c.members[leader].core.backlog.abreast[slow] != nil {
 		t.Fatal("the leader still waits for it")
 	}
 	c.idle[slow] = false
 	c.tick(20)
-	if !c.members[leader].core.backlog.abreast[slow] || len(c.members[slow].state.commands) != commands() {
+	if c.members[leader].core.backlog.abreast[slow] == nil || len(c.members[slow].state.commands) != commands() {
 		t.Fatalf("after it has caught up: %d of %d commands applied", len(c.members[slow].state.commands), commands())
 	}
 }
@@ -115,6 +115,77 @@ func TestALeaderDoesNotWaitForAFollowerThatIsGone(t *testing.T) {
 	c.settle()
 	if got := c.propose200(leader, 60); got != 60 {
 		t.Fatalf("%d of 60 commands committed without it", got)
+	}
+}
+
+// One whose disk hangs while it answers heartbeats makes the others wait for an
+// election timeout, however small the load is.
+func TestALeaderDoesNotWaitLongForAFollowerThatStandsStill(t *testing.T) {
+	c, leader := backlogCluster(t)
+	stuck := other(3, leader)
+	c.stuck = map[uint64]bool{stuck: true}
+	ticks := 0
+	for range 300 {
+		p := c.propose(leader, strings.Repeat("x", 20))
+		c.settle()
+		for ; ; ticks++ {
+			if _, ok := result(p); ok {
+				break
+			}
+			c.tick(1)
+		}
+	}
+	if most := c.members[leader].core.cfg.ElectionTicks + 2; ticks == 0 || ticks > most {
+		t.Fatalf("300 puts waited for %d ticks in all, want some and at most %d", ticks, most)
+	}
+}
+
+// A follower that is behind does not keep a new leader from leading.
+func TestANewLeaderDoesNotWaitForAFollowerThatIsBehind(t *testing.T) {
+	c, leader := backlogCluster(t)
+	slow := other(3, leader)
+	next := other(3, leader, slow)
+	c.idle = map[uint64]bool{slow: true}
+	c.propose200(leader, 20)
+	if !c.members[slow].core.behindApplying() {
+		t.Fatal("the follower is not behind")
+	}
+	c.cut[leader] = true
+	for range 100 {
+		if c.tick(1); c.members[next].core.Status().Role == Leader {
+			break
+		}
+	}
+	c.tick(2)
+	core := c.members[next].core
+	if core.Status().Role != Leader || core.appliedTerm != core.Status().Term {
+		t.Fatalf("after the leader had died: %+v, applied an entry of term %d last", core.Status(), core.appliedTerm)
+	}
+	round, _, err := core.Read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.settle()
+	select {
+	case <-round.Done():
+	default:
+		t.Fatal("a read waits for the follower to apply")
+	}
+}
+
+// Neither learners nor the leader itself count: no quorum needs the ones, and the
+// other's log has its own bound.
+func TestALeaderWaitsForNoLearner(t *testing.T) {
+	c, leader := backlogCluster(t)
+	learner := c.add(nil)
+	c.mustChange(leader, raftpb.ConfChangeAddLearnerNode, learner, "add")
+	c.tick(5)
+	c.idle = map[uint64]bool{learner: true}
+	if got := c.propose200(leader, 60); got != 60 {
+		t.Fatalf("%d of 60 commands committed beside a learner that is behind", got)
+	}
+	if known := c.members[leader].core.backlog.abreast; len(known) != 2 || known[leader] != nil || known[learner] != nil {
+		t.Fatalf("the leader %d would wait for %v", leader, known)
 	}
 }
 

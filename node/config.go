@@ -70,8 +70,9 @@ type Config struct {
 	// state machine, unless it is durable up to the middle of them, and the
 	// release of the log behind it.
 	FlushBytes int
-	// BacklogBytesMax bounds the log that is committed and not applied, see backlog.
-	// It bounds what is applied at once, too. Default: an eighth of FlushBytes.
+	// BacklogBytesMax is how much log that is committed and not applied a follower may
+	// have and still acknowledge more, see backlog. It bounds what is applied at once
+	// and what is on its way to a follower, too. Default: an eighth of FlushBytes.
 	BacklogBytesMax int
 	// FlushEntries of the log cause it as well; 0: their number does not matter.
 	FlushEntries int

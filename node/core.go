@@ -84,7 +84,7 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 	c := &Core{cfg: cfg, log: log, applied: cfg.Applied, leaderCommit: cfg.Applied, heard: make(map[uint64]uint64)}
 	c.storage = &storage{Log: log, snapshots: snapshots}
 	c.commits = newCommits()
-	c.backlog.abreast = make(map[uint64]bool)
+	c.backlog.abreast = make(map[uint64]*abreast)
 	c.backlog.log.grain = cfg.BacklogBytesMax / grains
 	c.proposals = newProposals(&c.cfg)
 	c.gathered = newGathered()
@@ -99,12 +99,9 @@ func NewCore(cfg Config, log Log, snapshots Snapshots) (*Core, error) {
 		return nil, fmt.Errorf("read initial state: %w", err)
 	}
 	c.noteConf(conf)
-	last, bytes, err := bytesBeyond(log, cfg.Applied)
-	if err != nil {
+	if c.flushes.log.bytes, err = bytesBeyond(log, cfg.Applied); err != nil {
 		return nil, err
 	}
-	c.flushes.log.bytes = bytes
-	c.backlog.log.append(cfg.Applied+1, last, bytes)
 	if cfg.PromisedFor > 0 {
 		c.lease.promisedUntil = cfg.Now() + cfg.PromisedFor
 	}
@@ -140,20 +137,20 @@ func (c *Core) hurry(alone bool) error {
 
 // bytesBeyond is the size of the log's entries that the state machine does not
 // hold durably: they count for the next flush.
-func bytesBeyond(log Log, applied uint64) (last uint64, bytes int, err error) {
-	last, err = log.LastIndex()
+func bytesBeyond(log Log, applied uint64) (int, error) {
+	last, err := log.LastIndex()
 	if err != nil {
-		return 0, 0, fmt.Errorf("last index of the log: %w", err)
+		return 0, fmt.Errorf("last index of the log: %w", err)
 	}
 	if last <= applied {
-		return applied, 0, nil
+		return 0, nil
 	}
 	entries, err := log.Entries(applied+1, last+1, math.MaxUint64)
 	if err != nil {
-		return 0, 0, fmt.Errorf("entries beyond the state: %w", err)
+		return 0, fmt.Errorf("entries beyond the state: %w", err)
 	}
 	w := Write{Entries: entries}
-	return last, w.Bytes(), nil
+	return w.Bytes(), nil
 }
 
 func (c *Core) raftConfig() *raft.Config {
@@ -166,7 +163,7 @@ func (c *Core) raftConfig() *raft.Config {
 		AsyncStorageWrites:        true,
 		MaxSizePerMsg:             appendBytesMax,
 		MaxInflightMsgs:           256,
-		MaxInflightBytes:          16 << 20,
+		MaxInflightBytes:          uint64(max(windowFactor*c.cfg.BacklogBytesMax, appendBytesMax)),
 		MaxCommittedSizePerReady:  uint64(min(8<<20, c.cfg.BacklogBytesMax)),
 		MaxUncommittedEntriesSize: 256 << 20,
 		CheckQuorum:               true,

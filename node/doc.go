@@ -45,10 +45,11 @@
 //
 // # Backlog
 //
-// What is committed and not applied stays in memory, so it is bounded by
-// Config.BacklogBytesMax (backlog): a follower beyond it acknowledges no append
-// until it has applied, and a leader whose followers kept up so far proposes once a
-// tick while one of them is twice that far behind.
+// What is committed and not applied stays in memory. Config.BacklogBytesMax bounds
+// it (backlog): a follower beyond that acknowledges no append until it has applied,
+// and a leader with a voter that kept up so far and is twice that far behind proposes
+// once a tick, for an election timeout at most. What was in the log at the start does
+// not count; Config.FlushBytes bounds it.
 //
 // # Reads
 //

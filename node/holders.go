@@ -41,7 +41,8 @@ func NewHolderCount(index uint64) *HolderCount {
 func (c *Core) AddHolderCount(h *HolderCount) { c.holders = append(c.holders, h) }
 
 // countHolders updates every count. A member holds an index once it has
-// acknowledged an append of it, which it does after its fsync (invariant 1).
+// acknowledged an append of it, which it does after its fsync (invariant 1), and
+// later than that while it is behind with applying.
 func (c *Core) countHolders() {
 	if len(c.holders) == 0 {
 		return

@@ -171,6 +171,9 @@ func (c *Core) write(m *raftpb.Message, reset *raftpb.SnapshotMetadata) {
 	c.backlog.written(w.Entries, bytes)
 	w.Responses = c.holdBack(m.GetResponses())
 	c.gathered.appended(w.Entries)
+	if w.HardState == nil && w.Reset == nil && len(w.Entries)+len(w.Responses) == 0 {
+		return // an acknowledgement that is held back was all there was
+	}
 	c.put(w)
 }
 

@@ -19,7 +19,7 @@ type memoryPlan struct {
 	memTableBytes uint64 // one memtable; all of them together: a quarter
 	logKeepBytes  uint64 // log entries kept for followers that lag: an eighth
 	logFlushBytes int    // log entries until the next flush: an eighth
-	backlogBytes  int    // log entries to be applied: a sixty-fourth, and twice that before the leader waits
+	backlogBytes  int    // log entries to be applied: a sixty-fourth, an append at least, and twice that before the leader waits
 	headsBytes    int64  // what puts remember of keys: a thirty-second
 	// queueBytes bounds each of the queues of proposals, of peers' messages and
 	// of what the log is to write. Usually they are all but empty.
@@ -31,12 +31,13 @@ type memoryPlan struct {
 
 func planMemory(budgetBytes int64) memoryPlan {
 	const queueMin, queueMax = 8 << 20, 64 << 20
+	const backlogMin, backlogMax = 1 << 20, 64 << 20
 	return memoryPlan{
 		cacheBytes:    budgetBytes / 4,
 		memTableBytes: uint64(budgetBytes / 4 / statemachine.MemTablesMax),
 		logKeepBytes:  uint64(budgetBytes / 8),
 		logFlushBytes: int(budgetBytes / 8),
-		backlogBytes:  int(budgetBytes / 64),
+		backlogBytes:  int(min(backlogMax, max(backlogMin, budgetBytes/64))),
 		headsBytes:    budgetBytes / 32,
 		queueBytes:    int(min(queueMax, max(queueMin, budgetBytes/4))),
 		watchBytes:    budgetBytes / 16,
