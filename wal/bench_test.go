@@ -14,7 +14,7 @@ import (
 // BenchmarkAppend measures one Append with its fsync, on real files.
 func BenchmarkAppend(b *testing.B) {
 	defer func(size int64) { etcdwal.SegmentSizeBytes = size }(etcdwal.SegmentSizeBytes)
-	etcdwal.SegmentSizeBytes = 64 << 20
+	etcdwal.SegmentSizeBytes = int64(wal.SegmentBytes)
 	for _, c := range []struct{ entries, bytes int }{{1, 300}, {16, 4800}, {1, 64 << 10}} {
 		b.Run(fmt.Sprintf("entries=%d/bytes=%d", c.entries, c.bytes), func(b *testing.B) {
 			opts := wal.Options{Dir: filepath.Join(b.TempDir(), "wal"), Metadata: wal.Metadata{ClusterID: 1, MemberID: 2}}
