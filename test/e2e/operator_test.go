@@ -187,8 +187,12 @@ func restoreKilled(t *testing.T, c *harness.Cluster, file string) {
 	killed := 0
 	for range 5 {
 		p := harness.Start(t, harness.Command{Name: "raft-cli", Path: bin.RaftCLI, Args: args})
+		// An empty directory is none that a restore was interrupted in.
 		harness.Until(t, harness.Patience, "a beginning", func(context.Context) error {
-			_, err := os.Stat(n.DataDir())
+			entries, err := os.ReadDir(n.DataDir())
+			if err == nil && len(entries) == 0 {
+				err = errors.New("it is empty")
+			}
 			return err
 		})
 		p.Kill()

@@ -149,15 +149,15 @@ func (w *world) elections() (n int) {
 	return n
 }
 
-// noteInstalls counts the snapshots that a process installed; to be called once
-// for a process.
-func (w *world) noteInstalls(n *harness.Node) {
+// installed returns how many snapshots a process has installed.
+func (w *world) installed(n *harness.Node) (count int) {
 	w.t.Helper()
 	harness.Until(w.t, harness.Patience, "metrics", func(ctx context.Context) error {
 		m, err := n.Metrics(ctx)
-		w.installs += int(m["raftkv_snapshot_installed_total"])
+		count = int(m["raftkv_snapshot_installed_total"])
 		return err
 	})
+	return count
 }
 
 // awaitInstall waits until a process has installed a snapshot.
