@@ -164,7 +164,9 @@ func brokenTransfer(w *world) {
 	}
 	w.start(late)
 	if installed > 0 {
-		w.awaitInstall(late) // else it may have installed it just before
+		w.awaitInstall(late)
+	} else { // usually it installs the rest, but it may have been killed just behind that
+		w.awaitLog(late)
 	}
 	w.installs += w.installed(late)
 }

@@ -172,6 +172,27 @@ func (w *world) awaitInstall(n *harness.Node) {
 	})
 }
 
+// awaitLog waits until a node has applied what the leader has committed by now.
+func (w *world) awaitLog(n *harness.Node) {
+	w.t.Helper()
+	committed := uint64(0)
+	harness.Until(w.t, 2*harness.Patience, fmt.Sprintf("node %d to catch up", n.Number), func(ctx context.Context) error {
+		if committed == 0 {
+			leader, _ := w.c.Leader()
+			s, err := leader.Status(ctx)
+			if err != nil {
+				return err
+			}
+			committed = s.GetCommitIndex()
+		}
+		s, err := n.Status(ctx)
+		if err == nil && s.GetAppliedIndex() < committed {
+			err = fmt.Errorf("it has applied %d of %d", s.GetAppliedIndex(), committed)
+		}
+		return err
+	})
+}
+
 // add brings a new node into the cluster: as a learner, through a snapshot, as a
 // voter.
 func (w *world) add() *harness.Node {
