@@ -39,10 +39,11 @@ type conn struct {
 		writing    bool
 		// The first patientBytes of out begin no write: timer will see to them.
 		patientBytes int
-		timer        *time.Timer // nil: never needed
-		timed        bool        // timer runs
-		drained      bool        // the last byte written, the connection ends
-		leaving      *time.Timer // ends the drain, or then the connection, if the client does not
+		timer        *time.Timer   // nil: never needed
+		timed        bool          // timer runs
+		silent       chan struct{} // closed when nothing more is written; nil while frames are read
+		drained      bool          // the last byte written, the connection ends
+		leaving      *time.Timer   // ends the drain, or then the connection, if the client does not
 		answers      answers
 		block        []byte               // scratch for a header block
 		waiting      map[*stream]struct{} // for a window or for room in out
@@ -204,6 +205,8 @@ func (c *conn) end(why error) {
 	}
 	writes := !c.mu.writing
 	c.mu.writing = true
+	silent := make(chan struct{})
+	c.mu.silent = silent
 	c.mu.Unlock()
 	for _, s := range streams {
 		s.end(context.Canceled)
@@ -217,7 +220,7 @@ func (c *conn) end(why error) {
 		c.write()
 	}
 	if told {
-		c.linger()
+		c.linger(silent)
 	}
 }
 
@@ -225,9 +228,13 @@ func (c *conn) end(why error) {
 const farewellTime = time.Second
 
 // linger reads what is still coming: closing a socket with unread bytes would
-// take the last words back.
-func (c *conn) linger() {
-	closeWrite(c.net)
+// take the last words back. Whoever was writing may have them still to write, until
+// silent is closed.
+func (c *conn) linger(silent <-chan struct{}) {
+	c.server.readers.Go(func() {
+		<-silent
+		closeWrite(c.net)
+	})
 	if c.net.SetReadDeadline(time.Now().Add(farewellTime)) == nil {
 		var sink [1024]byte
 		for {

@@ -2,10 +2,15 @@ package h2
 
 import (
 	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 )
@@ -150,4 +155,55 @@ func TestStopDuringHandshakes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// halfConn can be closed for writing, as TCP connections can.
+type halfConn struct {
+	net.Conn
+	shut atomic.Bool
+}
+
+func (c *halfConn) CloseWrite() error {
+	c.shut.Store(true)
+	return nil
+}
+
+func (c *halfConn) Write(b []byte) (int, error) {
+	if c.shut.Load() {
+		return 0, net.ErrClosed
+	}
+	return c.Conn.Write(b)
+}
+
+// What a client did wrong is told also when something is being written to it.
+func TestLastWordsComeBehindAWriteUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, _ := serve(t, Config{}, handlers{})
+		near, far := net.Pipe()
+		c, err := newConn(s, &halfConn{Conn: near})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var serving sync.WaitGroup
+		serving.Go(c.serve)
+		defer serving.Wait()
+		defer func() { _ = far.Close() }()
+		fr := http2.NewFramer(far, far)
+		if _, err := io.WriteString(far, http2.ClientPreface); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(fr.WriteSettings(), fr.WritePing(false, [8]byte{}), fr.WriteRawFrame(http2.FramePing, 0, 1, make([]byte, 8))); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // the greeting is still being written: nobody has read it
+		for {
+			f, err := fr.ReadFrame()
+			if err != nil {
+				t.Fatalf("the connection ended without a word: %v", err)
+			}
+			if f.Header().Type == http2.FrameGoAway {
+				return
+			}
+		}
+	})
 }

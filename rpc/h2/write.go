@@ -107,6 +107,10 @@ func (c *conn) write() {
 		c.gather()
 	}
 	c.mu.writing = false
+	if c.mu.silent != nil {
+		close(c.mu.silent)
+		c.mu.silent = nil
+	}
 	if c.mu.drained && !c.mu.ended && c.mu.leaving == nil {
 		// The client closes the connection when it has read all. Were it closed here
 		// with bytes of the client unread, our last answers could be lost.
