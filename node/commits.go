@@ -70,8 +70,8 @@ func (c *Core) send(m *raftpb.Message) {
 
 // scheduleCommits lets go what somebody waits for, or what no append will take
 // along soon. It has CommitsDue called while something is held; a call once asked
-// for is left to come, since to set a timer anew for each put costs a follower's
-// message.
+// for is left to come, since to set a timer anew for each put costs as much as
+// the message that it saves.
 func (c *Core) scheduleCommits() {
 	maps.DeleteFunc(c.commits.waiting, func(_, at uint64) bool { return c.tick-at > 1 })
 	if len(c.commits.held) == 0 {
