@@ -13,17 +13,20 @@ import (
 	"raftkv/wal"
 )
 
+// logBytes is what the log may still take of commands that were admitted before, and
+// of its next file, which is allocated ahead.
+const logBytes = 4 * wal.SegmentBytes
+
 // compactionBytes is what a compaction of the state writes, at most, before its
 // inputs go.
 const compactionBytes = 64 << 20
 
 // reserveBytes is what the disk must have free for a member that admits nothing
 // any more, so that deletions and compactions go on: what is in memory has to be
-// flushed, the log begins another file, which is allocated ahead, and the state
-// is compacted. Without that much a full disk would stop the process.
+// flushed, the log goes on in further files, and the state is compacted. Without that much a full disk would stop the process.
 func (s *Server) reserveBytes() uint64 {
 	memTables := statemachine.MemTablesMax * planMemory(s.cfg.MemoryBudgetBytes).memTableBytes
-	return memTables + wal.SegmentBytes + compactionBytes
+	return memTables + logBytes + compactionBytes
 }
 
 // Disk is that of log or state, whichever has less room; unknown in memory mode.
