@@ -19,6 +19,10 @@ import (
 
 // TestMain makes segments small: etcd's size is a package variable.
 func TestMain(m *testing.M) {
+	if etcdwal.SegmentSizeBytes != int64(SegmentBytes) {
+		fmt.Fprintf(os.Stderr, "segments are of %d bytes, not of %d\n", etcdwal.SegmentSizeBytes, SegmentBytes)
+		os.Exit(1)
+	}
 	etcdwal.SegmentSizeBytes = 8 << 10
 	os.Exit(m.Run())
 }
