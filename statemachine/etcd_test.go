@@ -178,7 +178,7 @@ func (e *etcd) apply(req proto.Message) any {
 	case *pb.TxnRequest:
 		resp, _, err = txn.Txn(ctx, lg, r, false, e.kv, e.lessor, false)
 	case *pb.CompactionRequest:
-		_, err = e.kv.Compact(traceutil.TODO(), r.Revision)
+		_, err = e.kv.Compact(traceutil.Get(ctx), r.Revision)
 		resp = &pb.CompactionResponse{Header: &pb.ResponseHeader{Revision: e.kv.Rev()}}
 	case *pb.LeaseGrantRequest:
 		var l *lease.Lease

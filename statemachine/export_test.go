@@ -23,6 +23,26 @@ func (m *Machine) Records(t keys.Table) (out []Record, err error) {
 	return out, err
 }
 
+// Attribute returns what the reference to the newest value of key tells of it, and
+// whether the value lies apart from its key.
+func (m *Machine) Attribute(key string) (attribute int, apart bool, err error) {
+	h, err := m.store.Acquire()
+	if err != nil {
+		return 0, false, err
+	}
+	defer h.Release()
+	it, err := h.DB().NewIter(nil)
+	if err != nil {
+		return 0, false, err
+	}
+	if it.SeekGE(keys.AppendSeek(nil, []byte(key), m.Revision())) {
+		value := it.LazyValue()
+		short, ok := value.TryGetShortAttribute()
+		attribute, apart = int(short), ok
+	}
+	return attribute, apart, it.Close()
+}
+
 // SetSessionsMax changes how many sessions there may be, until the next Open
 // or Replace.
 func (m *Machine) SetSessionsMax(n int) { m.sessions.max = n }

@@ -32,6 +32,13 @@ func TestRewrite(t *testing.T) {
 	if err := m.Flush(); err != nil {
 		t.Fatal(err)
 	}
+	marked := func() {
+		t.Helper()
+		if attribute, apart, err := m.Attribute("key005"); attribute == 0 || !apart || err != nil {
+			t.Errorf("a large value of a first version: attribute %d, apart from its key %t, %v", attribute, apart, err)
+		}
+	}
+	marked()
 	hash, err := m.StateHash()
 	if err != nil {
 		t.Fatal(err)
@@ -52,5 +59,6 @@ func TestRewrite(t *testing.T) {
 	if again, err := m.StateHash(); err != nil || again != hash {
 		t.Errorf("state hash %x, was %x (%v)", again, hash, err)
 	}
+	marked()
 	checkLiveBytes(t, m)
 }

@@ -168,7 +168,7 @@ func hashHistory(t *testing.T, h *historian) {
 		}
 		compare()
 		if revision := max(1, oracle.kv.Rev()-h.r.Int64N(12)*h.r.Int64N(2)); h.chance(50) && !rewritten[revision] {
-			done, wantErr := oracle.kv.Compact(traceutil.TODO(), revision)
+			done, wantErr := oracle.kv.Compact(traceutil.Get(t.Context()), revision)
 			got := apply(t, m, l.entry(request(t, &pb.CompactionRequest{Revision: revision})))[0]
 			if gotErr, _ := got.(error); (gotErr != nil) != (wantErr != nil) {
 				t.Fatalf("compaction at %d: %v, etcd: %v", revision, got, wantErr)
