@@ -136,9 +136,13 @@ func writeOrigins(w io.Writer, reports []compare.Report) {
 		if !slices.Contains(machines, machine) {
 			machines = append(machines, machine)
 		}
-		run := fmt.Sprintf("%s, commit %s, one fsync %s: %d rounds of %.4g s on %d nodes, %d keys, values of %d bytes; rows: %d",
+		rounds := "1 round"
+		if r.Rounds != 1 {
+			rounds = fmt.Sprintf("%d rounds", r.Rounds)
+		}
+		run := fmt.Sprintf("%s, commit %s, one fsync %s: %s of %.4g s on %d nodes, %d keys, values of %d bytes; rows: %d",
 			r.Began.Format("2006-01-02 15:04 UTC"), m.Commit, measure.Micros(r.Disk.SyncP50US),
-			r.Rounds, r.WindowSeconds, r.Nodes, r.Keys, r.ValueSizeBytes, len(r.Summary))
+			rounds, r.WindowSeconds, r.Nodes, r.Keys, r.ValueSizeBytes, len(r.Summary))
 		if r.Incomplete != "" {
 			run += ", INCOMPLETE"
 		}
