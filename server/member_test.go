@@ -187,7 +187,9 @@ func TestStrictChecksOfChanges(t *testing.T) {
 	if _, err := c.client(0).MemberPromote(ctx, 99); rpctypes.ErrorDesc(err) != rpctypes.ErrorDesc(rpctypes.ErrGRPCMemberNotFound) {
 		t.Errorf("promoting nobody: %v", err)
 	}
-	if _, err := c.client(1).MemberPromote(ctx, c.servers[0].memberID); rpctypes.ErrorDesc(err) != rpctypes.ErrorDesc(rpctypes.ErrGRPCMemberNotLearner) {
-		t.Errorf("promoting a voter: %v", err)
+	for i, voter := range c.servers { // the leader is one of them
+		if _, err := c.client(1).MemberPromote(ctx, voter.memberID); rpctypes.ErrorDesc(err) != rpctypes.ErrorDesc(rpctypes.ErrGRPCMemberNotLearner) {
+			t.Errorf("promoting voter %d: %v", i, err)
+		}
 	}
 }

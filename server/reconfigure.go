@@ -192,10 +192,10 @@ func (s *Server) mayPromote(ctx context.Context, n *node.Node, id uint64) error 
 	}
 	var learner, own *node.Progress
 	for i := range progress {
-		switch progress[i].ID {
-		case id:
+		if progress[i].ID == id {
 			learner = &progress[i]
-		case s.memberID:
+		}
+		if progress[i].ID == s.memberID {
 			own = &progress[i]
 		}
 	}
