@@ -13,10 +13,6 @@ import (
 	etcdwal "go.etcd.io/etcd/server/v3/storage/wal"
 )
 
-// recordOverheadBytes is about what a record takes in a segment beside the data
-// of its entry.
-const recordOverheadBytes = 40
-
 // segmentFile is a segment by its name: its number, and the index of the entry
 // that was expected next when it was begun. Numbers are consecutive; indexes go
 // back where entries were replaced.

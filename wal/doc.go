@@ -3,11 +3,13 @@
 //
 // A Log is an in-memory tail, which serves every read, above Segments, which
 // keep the same records durably. The files of Segments are written by etcd's
-// WAL package (files.go); they are read back by a stricter reader of our own
-// (frame.go, scan.go), because recovery must know where a record lies, in
-// which order snapshot records and entries were written, and whether a broken
-// record can have been torn. Package crashlog has Segments in memory that
-// forget what was not synced; everything above Segments is the same code there.
+// WAL package (files.go). It syncs them, too, unless the kernel can do that while
+// no processor is held (aside.go, package ring). They are read back by a stricter
+// reader of our own (frame.go, scan.go), because recovery must know where a
+// record lies, in which order snapshot records and entries were written, and
+// whether a broken record can have been torn. Package crashlog has Segments in
+// memory that forget what was not synced; everything above Segments is the same
+// code there.
 //
 // The package does not decide when to flush the state machine, does not make
 // snapshots, does not merge writes, and does not read entries back from disk
@@ -23,7 +25,8 @@
 //	    state machine (invariant 2); in memory never beyond the applied one.
 //	G4  The recovered commit index is at least the applied index and at most the
 //	    last index, the recovered term at least that of the last entry.
-//	G5  A torn tail is cut off. Damage that no torn write can have caused, or
+//	G5  A torn tail is cut off, and a segment removed that was begun by the write
+//	    that was under way (unfinished.go). Damage that no torn write can have caused, or
 //	    that later records prove to have been synced once, is refused with file
 //	    and offset, and nothing on disk is changed.
 //	G6  Append refuses what recovery would refuse (rules.go).

@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/raft/v3"
 	"go.etcd.io/raft/v3/raftpb"
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
 )
 
 // files are Segments in a directory, written by etcd's WAL package.
@@ -20,6 +21,9 @@ type files struct {
 	dir     string
 	logger  *zap.Logger
 	observe func(time.Duration)
+	// wantAside: to be synced by syncAside, with fdatasync if that is not nil.
+	wantAside bool
+	fdatasync func(*os.File) error
 
 	// Between openFiles and Resume.
 
@@ -29,6 +33,8 @@ type files struct {
 	// found are the segments that Replay read, and tail what it made of the last.
 	found []segmentFile
 	tail  scanned
+	// unfinished is the name of a segment behind them that never came into use.
+	unfinished string
 	// holders has, for each snapshot record, the position in found of the last
 	// segment that has it.
 	holders map[entryID]int
@@ -36,6 +42,8 @@ type files struct {
 	// From Resume or Create on.
 
 	wal *etcdwal.WAL
+	// aside syncs in the place of wal; nil: wal does.
+	aside *syncAside
 	// state is what wal compares the next hard state with.
 	state *raftpb.HardState
 	// names are the segments when they were last listed, unlisted roughly the
@@ -62,7 +70,7 @@ func openFiles(opts Options) (*files, error) {
 		return nil, fmt.Errorf("wal: lock the last segment: %w", err)
 	}
 	return &files{
-		dir: opts.Dir, logger: opts.Logger, observe: opts.ObserveFsync,
+		dir: opts.Dir, logger: opts.Logger, observe: opts.ObserveFsync, wantAside: opts.SyncAside, fdatasync: opts.fdatasync,
 		lock: lock, found: found, holders: map[entryID]int{},
 	}, nil
 }
@@ -76,27 +84,60 @@ func (f *files) Replay(visit func(Record) error) error {
 		}
 		return visit(r)
 	}}
+	last, err := f.lastHead()
+	if err != nil {
+		return err
+	}
 	for i, segment := range f.found {
 		position = i
-		path := filepath.Join(f.dir, segment.name)
 		// Release makes the removal of each segment durable before the next, so
 		// no crash leaves a hole in the numbers.
 		if i > 0 && segment.seq != f.found[i-1].seq+1 {
-			return &DamageError{File: path, Reason: errors.New("the segment before it is missing")}
+			return &DamageError{File: filepath.Join(f.dir, segment.name), Reason: errors.New("the segment before it is missing")}
 		}
-		var scanning error
-		err := withFile(path, func(content []byte) error {
-			f.tail, scanning = s.scan(path, content, i == len(f.found)-1)
+		before := last.only && i == len(f.found)-2
+		if err := f.scan(&s, segment, before || i == len(f.found)-1); err != nil {
+			return err
+		}
+		if before && last.unfinished(f.tail, s.crc) {
+			f.unfinished, f.found = f.found[i+1].name, f.found[:i+1]
 			return nil
-		})
-		if scanning != nil {
-			return scanning
-		}
-		if err != nil {
-			return fmt.Errorf("wal: read a segment: %w", err)
 		}
 	}
 	return nil
+}
+
+// scan reads a segment. ends: a crash may have torn it.
+func (f *files) scan(s *scanner, segment segmentFile, ends bool) error {
+	path := filepath.Join(f.dir, segment.name)
+	var scanning error
+	err := withFile(path, func(content []byte) error {
+		f.tail, scanning = s.scan(path, content, ends)
+		return nil
+	})
+	if scanning != nil {
+		return scanning
+	}
+	if err != nil {
+		return fmt.Errorf("wal: read a segment: %w", err)
+	}
+	return nil
+}
+
+// lastHead reads the head of the last segment, if there is one before it.
+func (f *files) lastHead() (h head, err error) {
+	n := len(f.found)
+	if n < 2 {
+		return head{}, nil
+	}
+	err = withFile(filepath.Join(f.dir, f.found[n-1].name), func(content []byte) error {
+		h = readHead(content)
+		return nil
+	})
+	if err != nil {
+		return head{}, fmt.Errorf("wal: read the last segment: %w", err)
+	}
+	return h, nil
 }
 
 // Resume repairs the tail and hands the files to etcd's WAL.
@@ -104,7 +145,10 @@ func (f *files) Resume(start *raftpb.SnapshotMetadata) error {
 	if err := f.checkStart(idOf(start)); err != nil {
 		return err
 	}
-	if err := f.repair(); err != nil {
+	if err := f.removeUnfinished(); err != nil {
+		return err
+	}
+	if err := errors.Join(f.repair(), f.syncFound()); err != nil {
 		return err
 	}
 	// A process that was killed while it began a segment leaves a temporary file
@@ -135,7 +179,10 @@ func (f *files) Resume(start *raftpb.SnapshotMetadata) error {
 		return fmt.Errorf("wal: read the segments from snapshot record %d: %w", start.GetIndex(), err)
 	}
 	f.found, f.holders = nil, nil
-	return f.list()
+	if err := f.list(); err != nil {
+		return err
+	}
+	return f.takeOver()
 }
 
 // checkStart makes sure that etcd's WAL will find the snapshot record. It reads
@@ -197,37 +244,36 @@ func (f *files) unlock() error {
 
 // Save writes entries, then hs.
 func (f *files) Save(hs *raftpb.HardState, entries []*raftpb.Entry) error {
+	bytesMax := recordBytesMax(proto.Size(hs))
 	for _, e := range entries {
-		f.unlisted += int64(len(e.GetData())) + recordOverheadBytes
+		bytesMax += recordBytesMax(proto.Size(e))
 	}
-	f.unlisted += recordOverheadBytes
-	synced := raft.MustSync(hs, f.state, len(entries))
+	f.unlisted += bytesMax
+	durable := raft.MustSync(hs, f.state, len(entries))
 	f.state = hs
 	begin := time.Now()
 	if err := f.wal.Save(hs, entries); err != nil {
 		return err
 	}
-	if synced {
-		f.observe(time.Since(begin))
-	}
-	return nil
+	return f.written(begin, bytesMax, durable)
 }
 
 // SaveSnapshot writes a snapshot record and syncs.
 func (f *files) SaveSnapshot(meta *raftpb.SnapshotMetadata) error {
-	return f.timed(func() error { return f.wal.SaveSnapshot(snapshotRecord(meta)) })
+	begin, record := time.Now(), snapshotRecord(meta)
+	if err := f.wal.SaveSnapshot(record); err != nil {
+		return err
+	}
+	return f.written(begin, recordBytesMax(proto.Size(record)), true)
 }
 
 // Sync syncs what was saved.
-func (f *files) Sync() error { return f.timed(f.wal.Sync) }
-
-func (f *files) timed(write func() error) error {
+func (f *files) Sync() error {
 	begin := time.Now()
-	if err := write(); err != nil {
+	if err := f.wal.Sync(); err != nil {
 		return err
 	}
-	f.observe(time.Since(begin))
-	return nil
+	return f.written(begin, 0, true)
 }
 
 // Close releases files and locks.
@@ -235,9 +281,13 @@ func (f *files) Close() error {
 	if f.wal == nil {
 		return f.unlock()
 	}
-	w := f.wal
-	f.wal = nil
-	if err := w.Close(); err != nil {
+	var err error
+	if f.aside != nil {
+		err = errors.Join(f.Sync(), f.aside.close()) // before others may lock the log
+	}
+	err = errors.Join(err, f.wal.Close())
+	f.wal, f.aside = nil, nil
+	if err != nil {
 		return fmt.Errorf("wal: close the segments: %w", err)
 	}
 	return nil

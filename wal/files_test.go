@@ -33,8 +33,9 @@ func meta(index, term uint64) *raftpb.SnapshotMetadata {
 
 func testOptions(t testing.TB) Options {
 	return Options{
-		Dir:      filepath.Join(t.TempDir(), "member", "wal"),
-		Metadata: Metadata{ClusterID: 0xcdf818194e3a8c32, MemberID: 0x8e9e05c52164694d},
+		Dir:       filepath.Join(t.TempDir(), "member", "wal"),
+		SyncAside: true, // as members do; TestSyncedByEtcd has the other way
+		Metadata:  Metadata{ClusterID: 0xcdf818194e3a8c32, MemberID: 0x8e9e05c52164694d},
 	}
 }
 

@@ -17,6 +17,8 @@ type Log struct {
 	// What InitialState returns, never changed.
 	initial *raftpb.HardState
 	conf    *raftpb.ConfState
+	// holds is what SyncHoldsProcessor returns, never changed.
+	holds bool
 
 	// Owned by the caller of the writing methods.
 
@@ -67,6 +69,11 @@ func (l *Log) LastIndex() (uint64, error) {
 	defer l.mu.RUnlock()
 	return l.mu.tail.last(), nil
 }
+
+// SyncHoldsProcessor says whether a processor waits for the disk with each sync:
+// Options.SyncAside was not set, or was not possible when the log was opened. A ring
+// that breaks later is not told of.
+func (l *Log) SyncHoldsProcessor() bool { return l.holds }
 
 // Stats describes a log.
 type Stats struct {

@@ -90,6 +90,9 @@ func Examine(opts Options, state *raftpb.SnapshotMetadata) (*Examined, error) {
 		return nil, err
 	}
 	e := &Examined{State: rec.state, Segments: len(f.found), Restart: rec.restart}
+	if f.unfinished != "" {
+		e.Torn = fmt.Sprintf("segment %s was begun and holds nothing that was acknowledged", f.unfinished)
+	}
 	if f.tail.torn {
 		e.Torn = fmt.Sprintf("%s at offset %d", f.tail.reason, f.tail.end)
 	}

@@ -67,6 +67,9 @@ func recoverLog(segments Segments, opts Options, state *raftpb.SnapshotMetadata)
 		state:    rec.state,
 		released: start.GetIndex(),
 	}
+	if onDisk, ok := segments.(*files); ok {
+		l.holds = onDisk.aside == nil
+	}
 	l.mu.tail = rec.tail
 	l.mu.tail.shrink(l.budget, state.GetIndex())
 	opts.Logger.Info("opened the log", zap.Uint64("first-index", l.mu.tail.first()), zap.Uint64("last-index", l.mu.tail.last()),
@@ -83,7 +86,7 @@ func recoverLog(segments Segments, opts Options, state *raftpb.SnapshotMetadata)
 //
 // What was read may be in the page cache only, left there by a process that was
 // killed before its fsync. Acknowledging it now and losing power later would
-// lose it. SaveSnapshot syncs it.
+// lose it. Resume has synced it, and SaveSnapshot syncs what follows.
 //
 // Segments are named after the entry that is expected next, and opened at the
 // last one whose name is not beyond the snapshot record, which must be in it or

@@ -3,6 +3,7 @@ package wal
 import (
 	"errors"
 	"math"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -38,6 +39,11 @@ type Options struct {
 	// ObserveFsync, if not nil, gets the duration of every write that ended
 	// with an fsync, on the goroutine that wrote.
 	ObserveFsync func(time.Duration)
+	// SyncAside lets the kernel sync the log while no processor is held, where it
+	// can (package ring). Else, and by default, a system call does.
+	SyncAside bool
+	// fdatasync takes the place of the ring in tests.
+	fdatasync func(*os.File) error
 }
 
 // budget is what entries may take in memory once they are not needed.

@@ -27,8 +27,8 @@ type Segments interface {
 	Replay(visit func(Record) error) error
 	// Resume makes the segments ready for writing. start is the newest snapshot
 	// record, of those visited, behind which the log starts. What a torn write
-	// left behind the last record is removed; what was read is not yet known to
-	// survive a crash: the next SaveSnapshot sees to that.
+	// left behind the last record is removed, and what was read survives a crash
+	// from then on.
 	Resume(start *raftpb.SnapshotMetadata) error
 
 	// Save writes entries, then hs. It syncs if there are entries or if the term

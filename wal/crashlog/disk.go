@@ -24,7 +24,7 @@ type Step int
 const (
 	StepWrite  Step = iota // a record reaches the operating system
 	StepSync               // what was written becomes durable
-	StepCut                // a new segment begins, durably
+	StepCut                // a new segment begins with its head, not durably yet
 	StepRemove             // the oldest segment goes away, durably
 )
 
@@ -37,16 +37,19 @@ type Disk struct {
 
 	metadata     []byte
 	segmentBytes int
-	segments     []*segment // oldest first; only the last has unsynced records
+	segments     []*segment // oldest first; unsynced records are in the last two
 	open         *segments
 	bytes        atomic.Int64
 	syncs        int
 }
 
-// segment is one file: what is durable, then what is not.
+// segment is one file: what is durable, then what the operating system has, then
+// what the process may have kept back.
 type segment struct {
 	index   uint64
 	records []wal.Record
+	head    int // how many of records it began with: a crash leaves all or nothing
+	written int // how many of records the operating system is known to have
 	synced  int // how many of records are durable
 	bytes   int
 }
@@ -68,7 +71,7 @@ func (d *Disk) Create(anchor *raftpb.SnapshotMetadata) error {
 	first := &segment{}
 	d.put(first, wal.Record{Metadata: d.metadata})
 	d.put(first, wal.Record{Snapshot: &raftpb.SnapshotMetadata{Index: new(uint64(0)), Term: new(uint64(0))}})
-	first.synced = len(first.records)
+	first.head, first.written, first.synced = len(first.records), len(first.records), len(first.records)
 	d.segments = []*segment{first}
 	d.open = &segments{disk: d, writing: true}
 	err := errors.Join(wal.CreateOn(d.open, anchor), d.open.Close())
@@ -92,16 +95,50 @@ func (d *Disk) Open() (wal.Segments, error) {
 }
 
 // Crash cuts the power: what was synced stays, with a prefix of the rest whose
-// length pick chooses, as rand's IntN does: from 0 to n-1.
+// length pick chooses, as rand's IntN does: from 0 to n-1. A segment stays only if
+// its head does and everything before it: recovery of files would remove it.
 func (d *Disk) Crash(pick func(n int) int) {
-	d.lose(pick)
-	d.last(func(s *segment) { s.synced = len(s.records) })
+	d.open = nil
+	for i, s := range d.segments {
+		records := len(s.records)
+		d.cutOff(s, s.survives(pick))
+		s.written, s.synced = len(s.records), len(s.records)
+		if len(s.records) == records {
+			continue
+		}
+		if len(s.records) > 0 {
+			i++
+		}
+		for _, s := range d.segments[i:] {
+			d.cutOff(s, 0)
+		}
+		d.segments = d.segments[:i]
+		return
+	}
+}
+
+// survives picks how many records a loss of power leaves.
+func (s *segment) survives(pick func(n int) int) int {
+	if s.synced > 0 {
+		return s.synced + pick(len(s.records)-s.synced+1)
+	}
+	if more := pick(len(s.records) - s.head + 2); more > 0 {
+		return s.head + more - 1
+	}
+	return 0
 }
 
 // Kill ends the process that has the log open, as kill -9 does: what it had not
 // handed to the operating system is lost, and the rest can be read again but is
 // not durable yet.
-func (d *Disk) Kill(pick func(n int) int) { d.lose(pick) }
+func (d *Disk) Kill(pick func(n int) int) {
+	d.open = nil
+	if n := len(d.segments); n > 0 {
+		s := d.segments[n-1]
+		d.cutOff(s, s.written+pick(len(s.records)-s.written+1))
+		s.written = len(s.records)
+	}
+}
 
 // Syncs returns how many syncs there were so far.
 func (d *Disk) Syncs() int { return d.syncs }
@@ -133,22 +170,13 @@ func (d *Disk) String() string {
 	return b.String()
 }
 
-func (d *Disk) lose(pick func(n int) int) {
-	d.open = nil
-	d.last(func(s *segment) {
-		keep := s.synced + pick(len(s.records)-s.synced+1)
-		for _, r := range s.records[keep:] {
-			s.bytes -= recordBytes(r)
-			d.bytes.Add(-int64(recordBytes(r)))
-		}
-		s.records = s.records[:keep]
-	})
-}
-
-func (d *Disk) last(do func(*segment)) {
-	if n := len(d.segments); n > 0 {
-		do(d.segments[n-1])
+// cutOff removes all records of a segment but the first.
+func (d *Disk) cutOff(s *segment, keep int) {
+	for _, r := range s.records[keep:] {
+		s.bytes -= recordBytes(r)
+		d.bytes.Add(-int64(recordBytes(r)))
 	}
+	s.records = s.records[:keep]
 }
 
 // put adds a record, with copies of what the writer might change later; entries

@@ -42,7 +42,7 @@ func (s *segments) Replay(visit func(wal.Record) error) error {
 	return nil
 }
 
-// Resume makes the log ready for writing.
+// Resume makes the log ready for writing, and durable what was read.
 func (s *segments) Resume(start *raftpb.SnapshotMetadata) error {
 	if err := s.alive(false); err != nil {
 		return err
@@ -69,6 +69,11 @@ func (s *segments) Resume(start *raftpb.SnapshotMetadata) error {
 		return fmt.Errorf("crashlog: snapshot record %d is not in the segments that are read for it", start.GetIndex())
 	}
 	s.writing = true
+	for _, segment := range s.disk.segments[max(0, len(s.disk.segments)-2):] {
+		if err := s.sync(segment); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -119,29 +124,36 @@ func (s *segments) SaveSnapshot(meta *raftpb.SnapshotMetadata) error {
 
 // Sync makes everything written durable.
 func (s *segments) Sync() error {
-	if err := s.alive(true); err != nil {
-		return err
-	}
+	return s.sync(s.tail())
+}
+
+func (s *segments) sync(segment *segment) error {
 	return s.step(StepSync, func() {
 		s.disk.syncs++
-		s.tail().synced = len(s.tail().records)
+		segment.written, segment.synced = len(segment.records), len(segment.records)
 	})
 }
 
-// cut begins a new segment. It appears with its head or not at all.
+// cut begins a new segment. Neither what was written before nor the head is
+// durable then; both are at the end.
 func (s *segments) cut() error {
-	if err := s.Sync(); err != nil {
-		return err
-	}
-	return s.step(StepCut, func() {
+	ended := s.tail()
+	if err := s.step(StepCut, func() {
+		ended.written = len(ended.records)
 		next := &segment{index: s.last + 1}
 		s.disk.put(next, wal.Record{Metadata: s.disk.metadata})
 		if !raft.IsEmptyHardState(s.state) {
 			s.disk.put(next, wal.Record{State: s.state})
 		}
-		next.synced = len(next.records)
+		next.head, next.written = len(next.records), len(next.records)
 		s.disk.segments = append(s.disk.segments, next)
-	})
+	}); err != nil {
+		return err
+	}
+	if err := s.sync(ended); err != nil {
+		return err
+	}
+	return s.sync(s.tail())
 }
 
 // Reclaimable says whether Release would remove a segment.
