@@ -30,6 +30,8 @@ type backlog struct {
 	abreast map[uint64]*abreast
 	// granted is the proposal that may be made in this tick whoever is behind.
 	granted bool
+	// waited: something was left for the next tick since a member is behind.
+	waited bool
 }
 
 // abreast is a follower that kept up so far. It makes the leader wait since that
@@ -74,6 +76,7 @@ func (c *Core) holdBack(responses []*raftpb.Message) []*raftpb.Message {
 			b.term = 0
 		case !c.acknowledges(m):
 		case b.term == m.GetTerm() && c.behindApplying():
+			c.slowness.acksHeld.Add(1)
 			if b.held == nil || b.held.GetTerm() != m.GetTerm() || b.held.GetIndex() < m.GetIndex() {
 				b.held = m
 			}
@@ -107,7 +110,7 @@ func (c *Core) letGo() {
 // noteAbreast looks, every tick, for followers that keep up.
 func (c *Core) noteAbreast() {
 	b := &c.backlog
-	b.granted = true
+	b.granted, b.waited = true, false
 	b.log.forget(c.applied, farFactor*c.cfg.BacklogBytesMax)
 	if c.rn.BasicStatus().RaftState != raft.StateLeader {
 		clear(b.abreast)
@@ -158,4 +161,18 @@ func (c *Core) crowded() bool {
 		}
 	})
 	return crowded
+}
+
+// waits says whether what there is to propose, if anything, is left for the next
+// tick.
+func (c *Core) waits() bool {
+	b := &c.backlog
+	if b.granted || !c.crowded() {
+		return false
+	}
+	if !b.waited && (len(c.gathered.batches) > 0 || c.proposals.ready()) {
+		b.waited = true
+		c.slowness.ticksWaited.Add(1)
+	}
+	return true
 }

@@ -43,6 +43,9 @@ func TestAFollowerThatIsBehindAcknowledgesNothing(t *testing.T) {
 	if held := core.backlog.log.beyond(core.applied); answered == 30 || answered == 0 || held > 3*backlogTestMax {
 		t.Fatalf("%d of 30 commands committed, %d bytes wait for the follower to apply them, with a bound of %d", answered, held, backlogTestMax)
 	}
+	if got := core.Slowness(); got.AcksHeld == 0 || got.TicksWaited > 0 {
+		t.Fatalf("the follower counts %+v", got)
+	}
 	c.idle[slow] = false
 	c.tick(1)
 	c.tick(1)
@@ -82,6 +85,9 @@ func TestALeaderWaitsForAFollowerThatKeptUp(t *testing.T) {
 	answered := c.propose200(leader, 60)
 	if answered == 0 || answered > 40 {
 		t.Fatalf("%d of 60 commands committed while a follower was behind", answered)
+	}
+	if got := c.members[leader].core.Slowness(); got.TicksWaited != 1 {
+		t.Fatalf("the leader waited in one tick, and counts %+v", got)
 	}
 	commands := func() int { return len(c.members[leader].state.commands) }
 	before := commands()

@@ -30,8 +30,12 @@ func majority(voters []uint64) quorum.MajorityConfig {
 
 // applyConf activates a configuration change. The state machine computed the
 // same ConfState from the same entry; if raft disagrees the two would count
-// different quorums, so the node must not go on.
+// different quorums, so the node must not go on. While a snapshot is to be
+// installed raft has its members already, and this change was one before them.
 func (c *Core) applyConf(e *raftpb.Entry, want *raftpb.ConfState) {
+	if c.installing != nil {
+		return
+	}
 	change, err := decodeConfChange(e)
 	if err != nil {
 		c.fatal = fmt.Errorf("configuration change at index %d: %w", e.GetIndex(), err)

@@ -135,6 +135,7 @@ type Stats struct {
 	// Rounds of reads that this member confirmed as leader: by its lease, or by
 	// an exchange with a quorum.
 	ReadsByLease, ReadsByQuorum uint64
+	Slowness                    Slowness
 }
 
 // Stats returns the lengths of the node's queues.
@@ -145,6 +146,6 @@ func (n *Node) Stats() Stats {
 		QueuedCommands: commands, InflightBatches: batches, GatheredBatches: int(n.core.gathered.waiting.Load()),
 		QueuedWrites: n.writes.len(), QueuedApplies: n.applies.len(),
 		DroppedMessages: n.inbox.droppedCount(),
-		ReadsByLease:    byLease, ReadsByQuorum: byQuorum,
+		ReadsByLease:    byLease, ReadsByQuorum: byQuorum, Slowness: n.core.Slowness(),
 	}
 }

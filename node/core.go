@@ -67,6 +67,7 @@ type Core struct {
 	writeBytes int // handed to the log and not durable yet
 	flushes    flushes
 	backlog    backlog
+	slowness   slowness
 	heldBytes  int               // of log that releases in a row kept for a follower
 	heard      map[uint64]uint64 // when this leader last heard of a member, in ticks
 	resendTerm uint64

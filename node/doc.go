@@ -18,8 +18,9 @@
 // # Invariants
 //
 //   - No vote and no acknowledgement of an append leaves before what it promises
-//     is durable: such messages are Responses of a Write and are released by
-//     Persist alone (invariant 1).
+//     is durable, and no request for votes before the term that it is for: such
+//     messages are Responses of a Write and are released by Persist alone
+//     (invariant 1).
 //   - applied <= committed; a snapshot is installed durably before the log is
 //     reset behind it (invariant 2).
 //   - Every queue is bounded by Config, refuses or drops when full, and is

@@ -93,8 +93,11 @@ func (c *Core) propose(status raft.BasicStatus) {
 	if status.LeadTransferee != raft.None {
 		return // raft takes nothing while it hands over
 	}
-	for c.writeBytes < c.cfg.WriteBytesMax && c.gathered.room(status.GetCommit(), c.cfg.AppendsMax) {
-		if !c.backlog.granted && c.crowded() {
+	// While the log of this leader writes entries, others come together: proposed
+	// by themselves they would be small, and wait for the disk, here and on
+	// followers.
+	for c.writeBytes == 0 && c.gathered.room(status.GetCommit(), c.cfg.AppendsMax) {
+		if c.waits() {
 			return
 		}
 		entries, bytes := c.gathered.take()

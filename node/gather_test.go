@@ -59,6 +59,47 @@ func TestBatchesThatComeMeanwhileShareAnAppend(t *testing.T) {
 	}
 }
 
+// While a leader's disk writes, what comes meanwhile waits for it and goes together,
+// although another append could be under way.
+func TestBatchesThatComeWhileTheDiskWritesShareAnAppend(t *testing.T) {
+	c := newCluster(t, 3, func(cfg *Config) { cfg.AppendsMax = 2 })
+	leader := c.elect()
+	c.settle()
+	core := c.members[leader].core
+	before := core.Status().Last
+	pendings := []*Pending{c.propose(leader, "first")}
+	first := core.Output()
+	for i := range 3 {
+		pendings = append(pendings, c.propose(leader, fmt.Sprint(i)))
+		if out := core.Output(); len(out.Writes) != 0 {
+			t.Fatalf("%d writes while the disk writes", len(out.Writes))
+		}
+	}
+	responses, bytes, err := Persist(c.members[leader].log, first.Writes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, _ := splitResponses(leader, responses)
+	core.WriteDone(bytes, own)
+	out := core.Output()
+	if got := core.rn.BasicStatus().GetCommit(); got != before {
+		t.Fatalf("commit index %d, want %d: nobody has acknowledged", got, before)
+	}
+	if len(out.Writes) != 1 || len(out.Writes[0].Entries) != 1 {
+		t.Fatalf("the end of the write led to %d writes, want one with one entry", len(out.Writes))
+	}
+	first.Writes = nil // they are done
+	c.carry(leader, first)
+	c.carry(leader, out)
+	c.settle()
+	c.tick(1)
+	for i, p := range pendings {
+		if r, ok := result(p); !ok || r.Err != nil {
+			t.Fatalf("%d: %+v answered=%v", i, r, ok)
+		}
+	}
+}
+
 // Whatever raft refuses while a transfer is under way that comes to nothing, and
 // what waited before, is proposed when the leader goes on.
 func TestWhatWaitsDuringATransferIsProposedAfterwards(t *testing.T) {

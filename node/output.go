@@ -104,11 +104,14 @@ func (c *Core) followLeader() {
 func (c *Core) collect() (ended bool) {
 	for c.rn.HasReady() {
 		rd := c.rn.Ready()
+		var stands candidacy
 		for _, m := range rd.Messages {
-			switch m.GetTo() {
-			case raft.LocalAppendThread:
+			switch to := m.GetTo(); {
+			case stands.keep(m):
+			case to == raft.LocalAppendThread:
+				stands.join(m)
 				c.append(m)
-			case raft.LocalApplyThread:
+			case to == raft.LocalApplyThread:
 				c.apply(m)
 			default:
 				c.send(m)
@@ -218,10 +221,11 @@ func (c *Core) apply(m *raftpb.Message) {
 	}
 }
 
+// eachVoter visits the voters of a leader; active: see live.
 func (c *Core) eachVoter(f func(id, match uint64, active bool)) {
 	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
 		if typ == raft.ProgressTypePeer {
-			f(id, pr.Match, pr.RecentActive)
+			f(id, pr.Match, c.live(id, pr))
 		}
 	})
 }

@@ -122,7 +122,7 @@ func (p *proposals) sweepLocked() {
 func (p *proposals) take() *batch {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.mu.inflight) >= p.cfg.WindowBatches || p.mu.bytes >= p.cfg.WindowBytes || p.spreadExceededLocked() {
+	if p.windowFullLocked() {
 		return nil
 	}
 	var pendings []*Pending
@@ -156,6 +156,17 @@ func (p *proposals) take() *batch {
 	p.mu.inflight[b.id] = b
 	p.mu.bytes += len(b.data)
 	return b
+}
+
+// ready says whether take would find something.
+func (p *proposals) ready() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.mu.queue) > p.mu.abandoned && !p.windowFullLocked()
+}
+
+func (p *proposals) windowFullLocked() bool {
+	return len(p.mu.inflight) >= p.cfg.WindowBatches || p.mu.bytes >= p.cfg.WindowBytes || p.spreadExceededLocked()
 }
 
 // name returns the number of a batch that somebody else packs.

@@ -117,7 +117,8 @@ func (c *Core) unneeded() uint64 {
 
 // noteLive remembers when followers were last heard of. Raft forgets that at
 // every election timeout and learns it anew with the next heartbeat; in between
-// the log of a follower that catches up would be given away.
+// the log of a follower that catches up would be given away, and nobody would be
+// there to take leadership over.
 func (c *Core) noteLive() {
 	if c.rn.BasicStatus().RaftState != raft.StateLeader {
 		clear(c.heard)

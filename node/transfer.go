@@ -69,6 +69,7 @@ func (c *Core) watchDisk() {
 		return
 	}
 	if to := c.TransferLeader(); to != 0 {
+		c.slowness.diskTransfers.Add(1)
 		c.cfg.Logger.Sugar().Warnf("the disk has not finished an append to the log for %v; leadership goes to member %x",
 			time.Duration(stalled)*c.cfg.TickInterval, to)
 	}
@@ -120,7 +121,7 @@ func (c *Core) Progress() []Progress {
 	c.rn.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
 		all = append(all, Progress{
 			ID: id, Match: pr.Match, Learner: typ == raft.ProgressTypeLearner,
-			Active: pr.RecentActive || id == c.cfg.ID, Snapshot: pr.State == tracker.StateSnapshot,
+			Active: c.live(id, pr) || id == c.cfg.ID, Snapshot: pr.State == tracker.StateSnapshot,
 		})
 	})
 	return all
