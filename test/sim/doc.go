@@ -31,7 +31,8 @@
 // one way, members isolated, the cluster split; processes are killed or paused,
 // the power of one or all members is cut, also in the middle of a write to the
 // log, a flush, the installation of a snapshot, the creation or the recovery of
-// a directory; disks are slow; leaders hand over; streams of snapshots break; a
+// a directory; machines are slow, or only a disk, which may also hang for seconds
+// and go on, or only an applier; leaders hand over; streams of snapshots break; a
 // directory is removed. In the scenario ChangingMembers nodes join with an empty
 // directory, get their state by a snapshot and are promoted; others are removed
 // for them; an operator saves snapshot files, which are verified as raft-cli does,
@@ -43,7 +44,8 @@
 //     predecessor; what is committed never changes and is in the log of every
 //     later leader; applied <= committed; equal states at equal applied indexes.
 //  2. When an acknowledgement or a vote leaves: a power cut now would keep what
-//     it promises. When the log is released: it starts within the durable state.
+//     it promises. When a request for votes leaves, or a word of a leader: it would
+//     keep the term. When the log is released: it starts within the durable state.
 //     After a crash: nothing is missing that had been durable.
 //  3. At the end, healed: the members agree soon; their states are equal; every
 //     acknowledged write is on every member at its revision; revisions are

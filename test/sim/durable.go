@@ -62,6 +62,18 @@ func (c *checker) acknowledged(p *process, m *raftpb.Message) {
 	}
 }
 
+// stood checks that a member asks for votes, and leads, only in a term that a power
+// cut would not let it forget: it could stand for the same term again, and be elected
+// by those who voted for it before.
+func (c *checker) stood(p *process, m *raftpb.Message) {
+	switch m.GetType() {
+	case raftpb.MsgVote, raftpb.MsgApp, raftpb.MsgHeartbeat:
+		if durable := p.image.state.GetTerm(); m.GetTerm() > durable {
+			c.fail("member %d sends %s of term %d, a power cut would leave term %d (invariant 1)", p.host.id, m.GetType(), m.GetTerm(), durable)
+		}
+	}
+}
+
 // keeps says whether a power cut would leave entry index or a state beyond it.
 func (c *checker) keeps(p *process, index uint64) bool {
 	if term, err := p.log.Term(index); err == nil && p.image.holds(index, term) {

@@ -14,7 +14,7 @@ type faults struct {
 }
 
 const (
-	faultEvery  = 1500 * time.Millisecond // mean time between faults
+	faultEvery  = 1200 * time.Millisecond // mean time between faults
 	faultLasts  = 3 * time.Second         // longest time until one ends
 	crashedFor  = 2 * time.Second         // mean time until a restart
 	pauseForMax = 5 * time.Second         // longer than most leases live
@@ -34,7 +34,11 @@ var faultKinds = []struct {
 	{3, (*faults).cutOneWay},
 	{4, (*faults).pause},
 	{3, (*faults).badNetwork},
-	{2, (*faults).slowDisk},
+	{2, (*faults).slowMachine},
+	{2, func(f *faults) { f.slowDisk(f.someone(), f.between(lagsMin, lagsMax)) }},
+	{2, func(f *faults) { f.hangDisk(f.someone(), f.between(lagsMin, hangsMax)) }},
+	{2, func(f *faults) { f.hangDisk(f.leader(), f.between(lagsMin, hangsMax)) }},
+	{4, func(f *faults) { f.slowApplier(f.someone(), f.between(lagsMin, lagsMax)) }},
 	{2, (*faults).transfer},
 	{1, (*faults).trim},
 	{3, (*faults).reset},
@@ -89,6 +93,15 @@ func (f *faults) leader() *host {
 		}
 	}
 	return best
+}
+
+// someone is the leader in every third case.
+func (f *faults) someone() *host {
+	h := f.anyone()
+	if f.rng.IntN(3) == 0 {
+		h = f.leader()
+	}
+	return h
 }
 
 func (f *faults) either() failure { return failure(f.rng.IntN(2)) }
@@ -171,11 +184,7 @@ func (f *faults) cutOneWay() {
 }
 
 func (f *faults) pause() {
-	h := f.anyone()
-	if f.rng.IntN(3) == 0 {
-		h = f.leader()
-	}
-	f.pauseHost(h, time.Duration(f.rng.Int64N(int64(pauseForMax))))
+	f.pauseHost(f.someone(), time.Duration(f.rng.Int64N(int64(pauseForMax))))
 }
 
 func (f *faults) pauseHost(h *host, lasts time.Duration) {
@@ -201,7 +210,8 @@ func (f *faults) badNetwork() {
 	f.ends(n.calm)
 }
 
-func (f *faults) slowDisk() {
+// slowMachine makes everything that a member does take longer.
+func (f *faults) slowMachine() {
 	h := f.anyone()
 	h.slowness = 1 + 200*f.rng.Float64()
 	f.ends(func() { h.slowness = 1 })
@@ -232,6 +242,7 @@ func (f *faults) stop() {
 	f.s.net.calm()
 	for _, h := range f.s.hosts {
 		h.slowness = 1
+		h.lag.end()
 		if p := h.process; p != nil && p.paused {
 			p.resume()
 		}

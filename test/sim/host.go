@@ -21,8 +21,9 @@ type host struct {
 	tick time.Duration
 	// stood is for how long its clock has stood still, with a planted bug.
 	stood time.Duration
-	// slowness stretches the time that disk and processor take.
+	// slowness stretches the time that disk and processor take; lag comes on top.
 	slowness float64
+	lag      lag
 	// joins: it does not found the cluster. refused: the cluster knows its id under
 	// another incarnation. left: its member was removed.
 	joins, refused, left bool

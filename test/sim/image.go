@@ -37,6 +37,13 @@ func (i *image) Replay(visit func(wal.Record) error) error {
 	})
 }
 
+// Resume implements wal.Segments. It makes durable what was read.
+func (i *image) Resume(start *raftpb.SnapshotMetadata) error {
+	err := i.Segments.Resume(start)
+	i.settle(err)
+	return err
+}
+
 // Save implements wal.Segments.
 func (i *image) Save(hs *raftpb.HardState, entries []*raftpb.Entry) error {
 	err := i.Segments.Save(hs, entries)

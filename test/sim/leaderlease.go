@@ -120,7 +120,7 @@ func (f *faults) troubleLeases() {
 			return
 		}
 		leader, lasts := f.leader(), f.between(300*time.Millisecond, 1500*time.Millisecond)
-		switch f.rng.IntN(5) {
+		switch f.rng.IntN(7) {
 		case 0:
 			f.cutOff(leader)
 		case 1:
@@ -135,6 +135,11 @@ func (f *faults) troubleLeases() {
 			f.s.clock.after(f.between(0, 3*time.Millisecond), func() { f.cutOff(leader) })
 		case 4:
 			lasts += f.rebel(leader)
+		case 5:
+			lasts += 2 * time.Second // until the watchdog has seen it
+			f.hangDisk(leader, lasts)
+		case 6:
+			f.slowApplier(f.someone(), lasts)
 		}
 		f.s.clock.after(lasts, func() {
 			f.heal()

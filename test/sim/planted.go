@@ -45,10 +45,12 @@ const (
 	// ForgottenPromise: a member that restarts does not know that it has promised
 	// its leader not to help others to win.
 	ForgottenPromise
+	// EarlyCandidacy: a member asks for votes before its term is durable.
+	EarlyCandidacy
 )
 
 func (b Bug) String() string {
-	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session", "stopped clocks", "runaway clocks", "forgotten promise"}[b]
+	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session", "stopped clocks", "runaway clocks", "forgotten promise", "early candidacy"}[b]
 }
 
 // acknowledgeEarly sends the responses of what is about to be written.
@@ -57,6 +59,17 @@ func (p *process) acknowledgeEarly() {
 		for _, m := range p.inflight[i].Responses {
 			if m.GetTo() != p.host.id {
 				p.s.check.acknowledged(p, m)
+				p.send(m)
+			}
+		}
+	}
+}
+
+// standEarly sends the requests for votes of what is still to be written.
+func (p *process) standEarly(writes []node.Write) {
+	for i := range writes {
+		for _, m := range writes[i].Responses {
+			if m.GetType() == raftpb.MsgVote {
 				p.send(m)
 			}
 		}

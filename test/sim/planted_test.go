@@ -24,7 +24,8 @@ func TestPlantedBugs(t *testing.T) {
 		{Options{Planted: WithoutSession}, 2, "increments of frame"},
 		{Options{Planted: StoppedClocks, Scenario: LeaseReads}, 8, "not linearizable"},
 		{Options{Planted: RunawayClocks, Scenario: LeaseReads}, 8, "not linearizable"},
-		{Options{Planted: ForgottenPromise, Scenario: LeaseReads}, 8, "not linearizable"},
+		{Options{Planted: ForgottenPromise, Scenario: LeaseReads}, 12, "not linearizable"},
+		{Options{Planted: EarlyCandidacy}, 2, "sends MsgVote of term"},
 		// Without a look inside the consequences show as well: acknowledged writes
 		// are lost, or members that contradict each other never come to rest.
 		{Options{Planted: AcknowledgeBeforeDurable, OnlyConsequences: true, Scenario: Blackouts}, 8, ""},

@@ -79,10 +79,12 @@ type process struct {
 	led   uint64 // the last term this process led
 
 	// promising is what the state says about lease reads, as it was last heeded;
-	// switches counts the changes. byLease is what countRounds has counted.
+	// switches counts the changes. byLease is what countRounds has counted, slowness
+	// what countSlowness has.
 	promising time.Duration
 	switches  int
 	byLease   uint64
+	slowness  node.Slowness
 }
 
 // after runs f d from now, if the process still lives; a paused process runs it
@@ -169,8 +171,12 @@ func (p *process) round() {
 		p.s.net.lease(p, m)
 	}
 	p.countRounds()
+	p.countSlowness()
 	for _, f := range out.Forwards {
 		p.s.net.forward(p, f.To, f.Batch)
+	}
+	if p.s.opts.Planted == EarlyCandidacy {
+		p.standEarly(out.Writes)
 	}
 	p.writes = append(p.writes, out.Writes...)
 	p.applies = append(p.applies, out.Applies...)
@@ -194,6 +200,7 @@ func (p *process) send(m *raftpb.Message) {
 		p.stream(m)
 		return
 	}
+	p.s.check.stood(p, m)
 	p.s.net.message(p, m)
 }
 
@@ -223,7 +230,7 @@ func (p *process) startWriting() {
 	if p.s.opts.Planted == AcknowledgeBeforeDurable {
 		p.acknowledgeEarly()
 	}
-	p.after(p.some(writeTime), func() {
+	p.onDisk(writeTime, func() {
 		group := p.inflight
 		p.inflight = nil
 		responses, bytes, err := node.Persist(p.logForCore(), group)
@@ -232,7 +239,7 @@ func (p *process) startWriting() {
 			return
 		}
 		p.s.check.wrote(p, group)
-		p.after(p.some(writeTime/2), func() { p.wrote(responses, bytes) })
+		p.onDisk(writeTime/2, func() { p.wrote(responses, bytes) })
 	})
 }
 
@@ -251,15 +258,19 @@ func (p *process) wrote(responses []*raftpb.Message, bytes int) {
 	p.startWriting()
 }
 
-// startApplying is the applier taking all that waits.
+// startApplying is the applier taking all that waits, or one task after the other
+// while each takes long.
 func (p *process) startApplying() {
 	if p.applying || len(p.applies) == 0 {
 		return
 	}
 	p.applying = true
-	tasks := p.applies
-	p.applies = nil
-	p.after(p.some(applyTime), func() {
+	tasks, lag := p.applies, p.someOf(p.host.lag.apply)
+	if lag > 0 {
+		tasks = tasks[:1]
+	}
+	p.applies = p.applies[len(tasks):]
+	p.after(p.some(applyTime)+lag, func() {
 		var done []node.Applied
 		err := node.Execute(p.stateForApply(), installer{p}, tasks, p.core.Answer, func(some []node.Applied) { done = append(done, some...) })
 		if err != nil {
@@ -288,7 +299,7 @@ func (p *process) executed(done []node.Applied) {
 }
 
 func (p *process) flush(enough uint64) {
-	p.after(p.some(flushTime), func() {
+	p.onDisk(flushTime, func() {
 		var durable *raftpb.SnapshotMetadata
 		err := p.mayDieIn(func() (err error) {
 			if durable, err = node.Flush(p.state, enough); errors.Is(err, statemachine.ErrNotInitialized) {

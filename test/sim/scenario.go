@@ -18,14 +18,17 @@ const (
 	// faults follow.
 	LostDirectory
 	// Blackouts cut the power of all members at once, again and again, while
-	// their disks are slow: what was acknowledged too early is gone everywhere.
+	// their disks are slow: what was acknowledged too early is gone everywhere. Before
+	// some of them a disk hangs, or a member is behind with applying.
 	Blackouts
 	// ChangingMembers replaces the members one after the other, among random faults.
 	ChangingMembers
-	// PausedLeaders pauses one leader after the other for longer than leases live.
+	// PausedLeaders pauses one leader after the other for longer than leases live, or
+	// lets its disk hang for as long.
 	PausedLeaders
 	// LeaseReads switches lease reads on and off, and elects others behind the
-	// leader's back; random faults are there in every fourth run.
+	// leader's back, or because its disk hangs; random faults are there in every
+	// fourth run.
 	LeaseReads
 )
 
@@ -89,18 +92,29 @@ func (f *faults) pauseLeader() {
 		if f.s.calm {
 			return
 		}
-		f.pauseHost(f.leader(), 3*time.Second+time.Duration(f.rng.Int64N(int64(3*time.Second))))
+		if lasts := f.between(3*time.Second, 6*time.Second); f.rng.IntN(3) == 0 {
+			f.hangDisk(f.leader(), lasts)
+		} else {
+			f.pauseHost(f.leader(), lasts)
+		}
 		f.pauseLeader()
 	})
 }
 
 func (f *faults) blackout() {
+	switch f.rng.IntN(4) {
+	case 0:
+		f.slowApplier(f.someone(), lagsMax)
+	case 1:
+		f.hangDisk(f.someone(), lagsMax)
+	}
 	f.s.clock.after(time.Second+time.Duration(f.rng.Int64N(int64(2*time.Second))), func() {
 		if f.s.calm {
 			return
 		}
 		for _, h := range f.s.hosts {
 			h.crash(powerCut)
+			h.lag.end()
 			f.s.clock.after(time.Duration(f.rng.Int64N(int64(200*time.Millisecond))), h.start)
 		}
 		f.blackout()

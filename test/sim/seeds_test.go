@@ -143,6 +143,8 @@ func (r *Report) requireEnough(t *testing.T, scenario Scenario, seeds int) {
 		all = append(r.usually(0.5), r.ofMembers()...)
 	case scenario == LeaseReads:
 		all = r.ofLeaseReads()
+	case scenario == PausedLeaders && seeds >= 20:
+		all = r.ofPausedLeaders(seeds)
 	case scenario == RandomFaults && seeds >= 20:
 		all = append(r.usually(1), r.ofFaults()...)
 	}
@@ -168,6 +170,8 @@ func (r *Report) usually(part float64) []least {
 		{"rewrites of the state's files", r.Compactions, 2},
 		{"leases that expired", r.LeasesExpired, 10 * part},
 		{"events of watches", r.WatchEvents, 3000},
+		{"acknowledgements held back by who was behind with applying", r.AcksHeld, 100 * part},
+		{"ticks in which a leader waited for who was behind", r.TicksWaited, 12 * part},
 	}
 }
 
@@ -175,6 +179,10 @@ func (r *Report) usually(part float64) []least {
 func (r *Report) ofFaults() []least {
 	return []least{
 		{"pauses", r.Pauses, 1},
+		{"slow disks", r.SlowDisks, 0.6},
+		{"disks that hung", r.HungDisks, 1.5},
+		{"slow appliers", r.SlowAppliers, 1.5},
+		{"hand-overs because of a disk", r.DiskTransfers, 0.4},
 		{"campaigns after a broken connection", r.Campaigns, 3},
 		{"leases granted", r.LeasesGranted, 10},
 		{"renewals of leases", r.LeasesRenewed, 15},
@@ -195,6 +203,18 @@ func (r *Report) ofLeaseReads() []least {
 		{"switches of lease reads", r.LeaseSwitches, 5},
 		{"elections", r.Elections, 10},
 		{"pauses", r.Pauses, 2},
+	}
+}
+
+// ofPausedLeaders is what comes of leaders that stand still, or their disks. Of those
+// whose disks hang for long all but a few are replaced meanwhile, by a hand-over; the
+// others are tried when nobody can take over.
+func (r *Report) ofPausedLeaders(seeds int) []least {
+	return []least{
+		{"pauses", r.Pauses, 5},
+		{"elections", r.Elections, 5},
+		{"leaders whose disks hung for long", r.LeadersHung, 2},
+		{"leaders replaced while their disks hung", r.LeadersReplaced, 0.97 * float64(r.LeadersHung) / float64(seeds)},
 	}
 }
 

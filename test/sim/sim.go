@@ -35,6 +35,7 @@ type Options struct {
 	flushBytes     int
 	windowBatches  int
 	appendsMax     int
+	backlogBytes   int
 }
 
 // Members is the size of the cluster.
@@ -98,6 +99,13 @@ type Report struct {
 	// Saves are the snapshot files that an operator got and verified, SavesBroken
 	// those of which the member died on the way, Compactions those of Pebble.
 	Saves, SavesBroken, Compactions int
+	// Disks that were slow, or hung, and appliers that were slow; what members did
+	// about it: see node.Slowness.
+	SlowDisks, HungDisks, SlowAppliers   int
+	AcksHeld, TicksWaited, DiskTransfers int
+	// LeadersHung are leaders whose disks hung for long, LeadersReplaced those of them
+	// that led no more when their disks went on.
+	LeadersHung, LeadersReplaced int
 }
 
 // add sums reports of several runs.
@@ -179,8 +187,8 @@ func newSimulation(opts Options) *simulation {
 // simulation does not change what another draws.
 func (s *simulation) fork() *rand.Rand { return rand.New(rand.NewPCG(s.rng.Uint64(), s.rng.Uint64())) }
 
-// tune draws the sizes of a run: small, so that logs are released and
-// snapshots are needed.
+// tune draws the sizes of a run: small, so that logs are released, snapshots are
+// needed, and a member that applies slowly is soon too far behind.
 func (s *simulation) tune() {
 	o := &s.opts
 	o.flushBytes = 1<<10 + s.rng.IntN(12<<10)
@@ -188,11 +196,13 @@ func (s *simulation) tune() {
 	o.segmentBytes = 1<<10 + s.rng.IntN(8<<10)
 	o.windowBatches = 1 + s.rng.IntN(8)
 	o.appendsMax = 1 + s.rng.IntN(4)
+	o.backlogBytes = 512 + s.rng.IntN(3<<10)
 }
 
 func (o *Options) nodeConfig() node.Config {
 	return node.Config{
-		FlushBytes: o.flushBytes, WindowBatches: o.windowBatches, AppendsMax: o.appendsMax, BatchCommandsMax: 8, InitialTickAdvance: true,
+		FlushBytes: o.flushBytes, BacklogBytesMax: o.backlogBytes, WindowBatches: o.windowBatches, AppendsMax: o.appendsMax,
+		BatchCommandsMax: 8, InitialTickAdvance: true,
 	}
 }
 

@@ -38,6 +38,10 @@ var regressions = []struct {
 	// and took nothing from those that it did not know.
 	{ChangingMembers, 2039, "the healed cluster does not agree"},
 	{ChangingMembers, 2044, "the healed cluster does not agree"},
+	// A member that was behind with applying applied a change of the members when raft
+	// had those of a snapshot already, which was still to be installed.
+	{ChangingMembers, 537, "raft and the state machine disagree"},
+	{ChangingMembers, 539, "raft and the state machine disagree"},
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
