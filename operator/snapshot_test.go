@@ -95,8 +95,10 @@ func TestRestoreInterrupted(t *testing.T) {
 	target := threeNodes(t)[0]
 	images := map[string]string{}
 	target.reached = func(step string) error {
-		images[step] = filepath.Join(t.TempDir(), "image")
-		copyDir(t, target.DataDir, images[step])
+		if exists(t, target.DataDir) {
+			images[step] = filepath.Join(t.TempDir(), "image")
+			copyDir(t, target.DataDir, images[step])
+		}
 		return nil
 	}
 	if _, err := Restore(context.Background(), path, target, restoreDefaults); err != nil {
@@ -120,6 +122,53 @@ func TestRestoreInterrupted(t *testing.T) {
 		if _, _, hash := check(t, image); hash != want {
 			t.Errorf("%s: another state", step)
 		}
+	}
+}
+
+// A data directory with nothing in it is that of a new member, so a restore never
+// has one, neither from nothing nor after one that was killed.
+func TestRestoreHasNoEmptyDirectory(t *testing.T) {
+	path, _ := sampleFile(t)
+	target := threeNodes(t)[0]
+	partial, staging := filepath.Join(target.DataDir, identity.PartialName), target.DataDir+stagingSuffix
+	for name, left := range map[string]string{
+		"from nothing": "", "after a kill": filepath.Join(partial, "state"),
+		"after a kill at the beginning": partial, "after a kill before that": filepath.Join(staging, identity.PartialName),
+	} {
+		if err := os.MkdirAll(left, 0o700); left != "" && err != nil {
+			t.Fatal(err)
+		}
+		steps := map[string]bool{}
+		target.reached = func(step string) error {
+			steps[step] = true
+			if entries, err := os.ReadDir(target.DataDir); err == nil && len(entries) == 0 {
+				t.Errorf("%s: at %q the data directory is empty", name, step)
+			}
+			return nil
+		}
+		if _, err := Restore(context.Background(), path, target, restoreDefaults); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if steps["staged"] == steps["emptied"] || exists(t, staging) {
+			t.Errorf("%s: steps %v", name, steps)
+		}
+		check(t, target.DataDir)
+		if err := os.RemoveAll(target.DataDir); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What has the name that a restore wants for itself, and is not its own, stays.
+func TestRestoreRemovesNothingOfOthers(t *testing.T) {
+	path, _ := sampleFile(t)
+	target := threeNodes(t)[0]
+	precious := filepath.Join(target.DataDir+stagingSuffix, "precious")
+	if err := errors.Join(os.MkdirAll(filepath.Dir(precious), 0o700), os.WriteFile(precious, []byte("x"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(context.Background(), path, target, restoreDefaults); err == nil || !exists(t, precious) || exists(t, target.DataDir) {
+		t.Errorf("it was taken, or there is a data directory: %v", err)
 	}
 }
 

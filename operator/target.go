@@ -163,14 +163,14 @@ func (t *Target) discard() error {
 
 // partial makes everything but the last rename durable.
 func (t *Target) partial(f founding, refounding statemachine.Refounding, fill func(m *statemachine.Machine, scratch string) error) error {
-	if err := t.discard(); err != nil {
+	if err := t.discardLog(); err != nil {
 		return err
 	}
 	if err := t.checkWALDirEmpty(); err != nil {
 		return err
 	}
 	partial := filepath.Join(t.DataDir, identity.PartialName)
-	if err := makeDirs(partial); err != nil {
+	if err := t.makePartial(); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
 	if err := t.reached("created"); err != nil {
