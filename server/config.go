@@ -99,6 +99,9 @@ type Config struct {
 	// that fell behind and to clients that save one, may take of the network in a
 	// second; 0: the default, negative: no bound.
 	SnapshotRateBytes int64
+	// NoIOUring has the log synced by a system call that holds a processor, also
+	// where the kernel offers io_uring (package wal/ring).
+	NoIOUring bool
 
 	// QuotaBackendBytes bounds the live data; 0: the default, negative: none.
 	QuotaBackendBytes int64

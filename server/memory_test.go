@@ -47,3 +47,21 @@ func TestMemTablesOfMembersDiffer(t *testing.T) {
 		t.Errorf("%d sizes for 100 members", len(sizes))
 	}
 }
+
+// What may wait to be applied is a sixty-fourth of the budget, but room for an
+// append at least, and not without end; the node is told so. Its own default would
+// be the same for most budgets, and not for the smallest.
+func TestNodeIsToldWhatMayWaitToBeApplied(t *testing.T) {
+	for budget, want := range map[int64]int{MemoryBudgetBytesMin: 1 << 20, DefaultMemoryBudgetBytes: 3584 << 10, 1 << 30: 16 << 20, 64 << 30: 64 << 20} {
+		if got := planMemory(budget).backlogBytes; got != want {
+			t.Errorf("budget %d: %d bytes may wait, want %d", budget, got, want)
+		}
+	}
+	c := newCluster(t, 1, false)
+	c.configs[0].MemoryBudgetBytes = MemoryBudgetBytesMin
+	c.startAll()
+	cfg := c.servers[0].nodeConfig()
+	if cfg.EnsureDefaults(); cfg.BacklogBytesMax != 1<<20 {
+		t.Errorf("the node lets %d bytes wait, want %d", cfg.BacklogBytesMax, 1<<20)
+	}
+}

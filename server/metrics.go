@@ -92,6 +92,9 @@ func (s *Server) queueMetrics() []prometheus.Collector {
 		gauge("raftkv_node_writes_queued", "Tasks that wait for the log writer.", of(func(q node.Stats) float64 { return float64(q.QueuedWrites) })),
 		gauge("raftkv_node_applies_queued", "Tasks that wait for the applier.", of(func(q node.Stats) float64 { return float64(q.QueuedApplies) })),
 		counter("raftkv_node_messages_dropped_total", "Messages of peers dropped because the inbox was full.", of(func(q node.Stats) float64 { return float64(q.DroppedMessages) })),
+		counter("raftkv_node_acknowledgements_held_total", "Acknowledgements of appends that this member held back while it was behind with applying.", of(func(q node.Stats) float64 { return float64(q.Slowness.AcksHeld) })),
+		counter("raftkv_node_ticks_waited_total", "Ticks in which this leader left proposals for the next one, because a member was behind.", of(func(q node.Stats) float64 { return float64(q.Slowness.TicksWaited) })),
+		counter("raftkv_node_disk_handovers_total", "How often this leader began to hand over because its disk did not finish an append.", of(func(q node.Stats) float64 { return float64(q.Slowness.DiskTransfers) })),
 	}
 }
 

@@ -176,6 +176,7 @@ func (r *rooms) openLog() error {
 func (r *rooms) logOptions() wal.Options {
 	o := wal.Options{
 		Logger: r.cfg.Logger, ObserveFsync: r.observeFsync,
+		SyncAside:   !r.cfg.NoIOUring,
 		MemoryBytes: planMemory(r.cfg.MemoryBudgetBytes).logKeepBytes, MemoryEntries: r.cfg.SnapshotCatchUpEntries,
 		Metadata: wal.Metadata{ClusterID: r.admission.clusterID, MemberID: r.admission.memberID},
 	}

@@ -152,6 +152,10 @@ func (s *Server) open(ctx context.Context) (err error) {
 	return s.front.serve(&s.cfg, offered)
 }
 
+// SyncHoldsProcessor says whether a processor waits for the disk with each sync
+// of the log. Valid once Ready.
+func (s *Server) SyncHoldsProcessor() bool { return s.rooms.log.SyncHoldsProcessor() }
+
 // services builds what the ports offer.
 func (s *Server) services() (services, error) {
 	b := backend{s}
@@ -265,9 +269,23 @@ func (s *Server) bringUp() error {
 	if err := s.rooms.openLog(); err != nil {
 		return err
 	}
+	n, err := node.Start(s.nodeConfig(), node.Rooms{
+		Log: s.rooms.log, State: watchApply(configurations{s.rooms.machine, s.membersChanged}, &s.cfg),
+		Snapshots: installs{s.rooms.snaps, s.membersChanged}, Transport: s.transport,
+	})
+	if err != nil {
+		return err
+	}
+	s.node.Store(n)
+	s.transport.Start(peerHandler{n, s})
+	return nil
+}
+
+// nodeConfig is what the node is told of this member, once its rooms are open.
+func (s *Server) nodeConfig() node.Config {
 	applied, _ := s.rooms.machine.Applied()
 	plan := planMemory(s.cfg.MemoryBudgetBytes)
-	n, err := node.Start(node.Config{
+	return node.Config{
 		ID: s.memberID, Boot: s.rooms.boot, Applied: applied,
 		TickInterval: s.cfg.HeartbeatInterval, ElectionTicks: s.cfg.electionTicks(), InitialTickAdvance: !s.cfg.FullFirstElection, NoPreVote: s.cfg.NoPreVote,
 		PromisedFor: s.rooms.promised(), Now: newClock(),
@@ -276,13 +294,7 @@ func (s *Server) bringUp() error {
 		BacklogBytesMax: plan.backlogBytes,
 		QueueBytesMax:   plan.queueBytes, InboxBytesMax: plan.queueBytes, WriteBytesMax: plan.queueBytes,
 		Logger: s.cfg.Logger.Named("raft"), OnEvent: s.tell,
-	}, node.Rooms{Log: s.rooms.log, State: watchApply(configurations{s.rooms.machine, s.membersChanged}, &s.cfg), Snapshots: installs{s.rooms.snaps, s.membersChanged}, Transport: s.transport})
-	if err != nil {
-		return err
 	}
-	s.node.Store(n)
-	s.transport.Start(peerHandler{n, s})
-	return nil
 }
 
 func (s *Server) pack(batch uint64, commands [][]byte) []byte {

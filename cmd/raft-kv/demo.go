@@ -76,6 +76,8 @@ func (o *demoOptions) runNodes(cmd *cobra.Command, dir string, told *story) erro
 		members[i] = o.member(i, dir)
 	}
 	limitHeap(members...)
+	governed := newGoverning(o.nodes, logger)
+	defer governed.end()
 	ready.Add(o.nodes)
 	for i, cfg := range members {
 		cfg.Logger = logger.With()
@@ -85,7 +87,7 @@ func (o *demoOptions) runNodes(cmd *cobra.Command, dir string, told *story) erro
 		nodes.Go(func() {
 			once := sync.OnceFunc(ready.Done)
 			defer once()
-			if err := serve(ctx, cfg, once); err != nil {
+			if err := serve(ctx, cfg, governed, once); err != nil {
 				errs[i] = fmt.Errorf("node %s: %w", cfg.Name, err)
 				cancel()
 			}

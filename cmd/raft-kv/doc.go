@@ -3,7 +3,9 @@
 //
 // It only translates: flags, environment and YAML into a server.Config, events
 // into lines, the end of a member into an exit code (0 stopped as told, 1
-// failed, 2 wrong usage, 3 removed from the cluster).
+// failed, 2 wrong usage, 3 removed from the cluster). And since the process is
+// its own, it sets the limit of the heap and governs the processors for all its
+// members.
 //
 // # Where settings come from
 //

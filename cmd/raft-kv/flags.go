@@ -46,7 +46,7 @@ type memberOptions struct {
 	corruptCheck, compactHashCheck                     time.Duration
 	metrics, featureGates, logger, logFormat, logLevel string
 	logOutputs                                         list
-	pprof                                              bool
+	pprof, ioUring                                     bool
 	forceNewCluster                                    bool
 	clientTLS, peerTLS                                 tlsOptions
 	cipherSuites                                       list
@@ -89,7 +89,8 @@ func (o *memberOptions) registerOurs(f *pflag.FlagSet) {
 	f.Int64Var(&o.memoryBytes, "memory-budget-bytes", 0,
 		"memory to stay within, however much data there is; 0: three quarters of $GOMEMLIMIT, else 224 MiB, or half of a smaller control group")
 	f.DurationVar(&o.sessionTTL, "session-ttl", 10*time.Minute, "how long a session of the native API lives that is not used")
-	for _, name := range []string{"id", "cluster", "storage", "join", "address", "memory-budget-bytes", "snapshot-rate-bytes", "session-ttl"} {
+	f.BoolVar(&o.ioUring, "io-uring", true, "sync the log through io_uring where the kernel allows it; else, and without, by fdatasync, which holds a processor")
+	for _, name := range []string{"id", "cluster", "storage", "join", "address", "memory-budget-bytes", "snapshot-rate-bytes", "session-ttl", "io-uring"} {
 		f.Lookup(name).Annotations = map[string][]string{ours: nil}
 	}
 }

@@ -44,22 +44,24 @@ func runMember(cmd *cobra.Command, opts *memberOptions) error {
 			return err
 		}
 	}
+	governed := newGoverning(1, logger)
+	defer governed.end()
 	if logs.format == "console" {
 		told := newStory(cmd.OutOrStdout())
 		told.starting(cfg)
 		cfg.OnEvent = told.event
-		return serve(cmd.Context(), cfg, func() { told.line("ready to serve client requests") })
+		return serve(cmd.Context(), cfg, governed, func() { told.line("ready to serve client requests") })
 	}
-	return serveInLog(cmd.Context(), cfg)
+	return serveInLog(cmd.Context(), cfg, governed)
 }
 
 // serveInLog runs a member that says everything in its log.
-func serveInLog(ctx context.Context, cfg server.Config) error {
+func serveInLog(ctx context.Context, cfg server.Config, governed *governing) error {
 	defer captureLibraries(cfg.Logger, os.Getenv("GODEBUG"), cfg.InitialCluster)()
 	cfg.OnEvent = logStory(cfg.Logger)
 	cfg.Logger.Info("starting", zap.String("name", cfg.Name), zap.String("version", server.Version), zap.String("etcd-version", server.EtcdVersion),
 		zap.String("data-dir", cfg.DataDir), zap.Strings("listen-client-urls", cfg.ListenClientURLs), zap.Strings("listen-peer-urls", cfg.ListenPeerURLs))
-	if err := serve(ctx, cfg, func() { cfg.Logger.Info("ready to serve client requests") }); err != nil {
+	if err := serve(ctx, cfg, governed, func() { cfg.Logger.Info("ready to serve client requests") }); err != nil {
 		cfg.Logger.Error("this member ends", zap.Error(err))
 		return loggedError{err}
 	}
@@ -68,7 +70,7 @@ func serveInLog(ctx context.Context, cfg server.Config) error {
 }
 
 // serve runs a member until ctx ends or the member stops by itself.
-func serve(ctx context.Context, cfg server.Config, ready func()) error {
+func serve(ctx context.Context, cfg server.Config, governed *governing, ready func()) error {
 	s, err := server.Start(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -79,6 +81,7 @@ func serve(ctx context.Context, cfg server.Config, ready func()) error {
 	for serving := s.Ready(); ; serving = nil {
 		select {
 		case <-serving:
+			governed.started(!s.SyncHoldsProcessor())
 			ready()
 		case <-ctx.Done():
 			return s.Stop()

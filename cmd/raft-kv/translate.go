@@ -27,7 +27,7 @@ func (o *memberOptions) config() (server.Config, logging, error) {
 		Existing: o.initialClusterState == "existing", LaxReconfigCheck: !o.strictReconfig, MaxLearners: o.maxLearners,
 		MaxRequestBytes: o.maxRequestBytes, MaxResponseBytes: o.maxResponseBytes, MaxTxnOps: o.maxTxnOps, SessionTTL: o.sessionTTL, MaxConcurrentStreams: o.maxStreams,
 		SnapshotCount: o.snapshotCount, SnapshotCatchUpEntries: o.catchUpEntries,
-		MemoryBudgetBytes: o.memoryBytes, SnapshotRateBytes: o.snapshotRateBytes,
+		MemoryBudgetBytes: o.memoryBytes, SnapshotRateBytes: o.snapshotRateBytes, NoIOUring: !o.ioUring,
 		QuotaBackendBytes: o.quotaBytes, CompactionBatchLimit: o.compactionBatch, CompactionSleepInterval: o.compactionSleep,
 		WatchProgressNotifyInterval: o.watchProgress,
 		WarnApplyDuration:           o.warnApply, WarnUnaryDuration: o.warnUnary,
