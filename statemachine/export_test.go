@@ -1,9 +1,11 @@
 package statemachine
 
 import (
+	"errors"
 	"slices"
 
 	"raftkv/statemachine/keys"
+	"raftkv/statemachine/mvcc"
 )
 
 // Record is one of a table.
@@ -21,6 +23,19 @@ func (m *Machine) Records(t keys.Table) (out []Record, err error) {
 		return nil
 	})
 	return out, err
+}
+
+// Changes returns what the revisions table records, each change as if it had a
+// record of its own, and how many records those are.
+func (m *Machine) Changes() (changes []Record, records int, err error) {
+	all, err := m.Records(keys.Revisions)
+	for _, r := range all {
+		err = errors.Join(err, mvcc.VisitChanges(r.Key, r.Value, func(rev keys.Revision, key []byte) error {
+			changes = append(changes, Record{keys.AppendRevision(nil, rev), slices.Clone(key)})
+			return nil
+		}))
+	}
+	return changes, len(all), err
 }
 
 // Attribute returns what the reference to the newest value of key tells of it, and

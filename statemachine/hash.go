@@ -169,20 +169,33 @@ func hashState(db pebble.Reader, digest *xxhash.Digest) error {
 					return err
 				}
 			case keys.Revisions:
-				if ok, err := readable.Change(key, value); err != nil || !ok {
-					return err
-				}
+				return hashChanges(readable, key, value, digest)
 			}
-			var lengths effects
-			lengths.numbers(uint64(len(key)), uint64(len(value)))
-			for _, part := range [][]byte{lengths.header, key, value} {
-				if _, err := digest.Write(part); err != nil {
-					return err
-				}
-			}
-			return nil
+			return hashRecord(digest, key, value)
 		})
 		if err := errors.Join(err, readable.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hashChanges hashes the changes of a record as if each had its own: which of them
+// share one is up to how a member batched them.
+func hashChanges(readable *mvcc.Readable, recordKey, value []byte, digest *xxhash.Digest) error {
+	return mvcc.VisitChanges(recordKey, value, func(rev keys.Revision, key []byte) error {
+		if ok, err := readable.Change(rev, key); err != nil || !ok {
+			return err
+		}
+		return hashRecord(digest, keys.AppendRevision(nil, rev), key)
+	})
+}
+
+func hashRecord(digest *xxhash.Digest, key, value []byte) error {
+	var lengths effects
+	lengths.numbers(uint64(len(key)), uint64(len(value)))
+	for _, part := range [][]byte{lengths.header, key, value} {
+		if _, err := digest.Write(part); err != nil {
 			return err
 		}
 	}

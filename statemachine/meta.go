@@ -16,7 +16,7 @@ import (
 )
 
 // StateFormat is the version of the tables' encoding (invariant 10).
-const StateFormat = 2
+const StateFormat = 3
 
 // Names of the records of the meta table.
 const (

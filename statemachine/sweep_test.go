@@ -42,14 +42,16 @@ func sweep(t testing.TB, m *statemachine.Machine, limit int) (reports []statemac
 func checkLiveBytes(t testing.TB, m *statemachine.Machine) {
 	t.Helper()
 	total := int64(0)
-	for _, table := range []keys.Table{keys.Keys, keys.Revisions} {
-		records, err := m.Records(table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, r := range records {
-			total += int64(len(r.Key) + len(r.Value))
-		}
+	versions, err := m.Records(keys.Keys)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changes, _, err := m.Changes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range slices.Concat(versions, changes) {
+		total += int64(len(r.Key) + len(r.Value))
 	}
 	leases, err := m.Records(keys.Leases)
 	if err != nil {
@@ -236,12 +238,12 @@ func compareRecords(t *testing.T, m *statemachine.Machine, oracle *etcd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	records, err := m.Records(keys.Revisions)
+	changes, _, err := m.Changes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range records {
-		rev, err := keys.DecodeRevision(r.Key)
+	for _, c := range changes {
+		rev, _, err := keys.DecodeRevision(c.Key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -355,22 +357,24 @@ func openCrashable(t *testing.T, fs vfs.FS) *statemachine.Machine {
 
 func compareTables(t *testing.T, m, reference *statemachine.Machine) {
 	t.Helper()
-	for _, table := range []keys.Table{keys.Keys, keys.Revisions} {
-		got, err := m.Records(table)
+	tables := func(m *statemachine.Machine) []statemachine.Record {
+		versions, err := m.Records(keys.Keys)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want, err := reference.Records(table)
+		changes, _, err := m.Changes()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(got) != len(want) {
-			t.Fatalf("table %c: %d records, want %d", table, len(got), len(want))
-		}
-		for i := range got {
-			if string(got[i].Key) != string(want[i].Key) || string(got[i].Value) != string(want[i].Value) {
-				t.Fatalf("table %c: record %d is %q, want %q", table, i, got[i], want[i])
-			}
+		return slices.Concat(versions, changes)
+	}
+	got, want := tables(m), tables(reference)
+	if len(got) != len(want) {
+		t.Fatalf("%d versions and changes, want %d", len(got), len(want))
+	}
+	for i := range got {
+		if string(got[i].Key) != string(want[i].Key) || string(got[i].Value) != string(want[i].Value) {
+			t.Fatalf("record %d is %q, want %q", i, got[i], want[i])
 		}
 	}
 }

@@ -11,7 +11,8 @@
 //
 //	table      name                     suffix
 //	keys       user key                 main (8 bytes) [sub (4 bytes)] length
-//	revisions  main (8) sub (4)         -
+//	revisions  main (8) sub (4)         -          one change
+//	           main (8) sub (4) 0x01    -          a run of changes, the last of that revision
 //	lease keys lease id (8) user key    -
 //	all other  name or id (8 bytes)     -
 //

@@ -107,26 +107,43 @@ func DecodeVersion(key []byte) (userKey []byte, rev Revision, err error) {
 	return key[1 : split-1], rev, nil
 }
 
-// RevisionLen is the length of what AppendRevision appends.
-const RevisionLen = 1 + revisionNameLen + 1
+// Lengths of what AppendRevision and AppendRun append.
+const (
+	RevisionLen = 1 + revisionNameLen + 1
+	RunLen      = RevisionLen + 1
+)
 
-// AppendRevision appends the key of the revisions table.
+// runMark follows the revision in the key of a run.
+const runMark = 0x01
+
+// AppendRevision appends the key of one change in the revisions table. It sorts
+// before every run from that revision on.
 func AppendRevision(dst []byte, rev Revision) []byte {
-	dst = append(dst, byte(Revisions))
-	dst = binary.BigEndian.AppendUint64(dst, uint64(rev.Main))
-	dst = binary.BigEndian.AppendUint32(dst, rev.Sub)
-	return append(dst, sentinel)
+	return append(appendRevisionName(dst, rev), sentinel)
 }
 
-// DecodeRevision reverses AppendRevision.
-func DecodeRevision(key []byte) (Revision, error) {
-	if len(key) != RevisionLen || key[0] != byte(Revisions) || key[RevisionLen-1] != sentinel {
-		return Revision{}, fmt.Errorf("%w: %x is no key of the revisions table", ErrMalformed, key)
+// AppendRun appends the key of a run of changes, the last of which is that of rev,
+// in the revisions table.
+func AppendRun(dst []byte, rev Revision) []byte {
+	return append(appendRevisionName(dst, rev), runMark, sentinel)
+}
+
+func appendRevisionName(dst []byte, rev Revision) []byte {
+	dst = append(dst, byte(Revisions))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(rev.Main))
+	return binary.BigEndian.AppendUint32(dst, rev.Sub)
+}
+
+// DecodeRevision reverses AppendRevision and AppendRun.
+func DecodeRevision(key []byte) (rev Revision, run bool, err error) {
+	run = len(key) == RunLen && key[RunLen-2] == runMark
+	if (len(key) != RevisionLen && !run) || key[0] != byte(Revisions) || key[len(key)-1] != sentinel {
+		return Revision{}, false, fmt.Errorf("%w: %x is no key of the revisions table", ErrMalformed, key)
 	}
 	return Revision{
 		Main: int64(binary.BigEndian.Uint64(key[1:])),
 		Sub:  binary.BigEndian.Uint32(key[9:]),
-	}, nil
+	}, run, nil
 }
 
 // Named returns the key of a record with a name.

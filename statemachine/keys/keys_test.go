@@ -119,14 +119,22 @@ func sign(v int64) int {
 
 func TestRecords(t *testing.T) {
 	rev := keys.Revision{Main: 1 << 40, Sub: 7}
-	if got, err := keys.DecodeRevision(keys.AppendRevision(nil, rev)); err != nil || got != rev {
-		t.Fatalf("decoded %v, %v", got, err)
+	one, run := keys.AppendRevision(nil, rev), keys.AppendRun(nil, rev)
+	if got, isRun, err := keys.DecodeRevision(one); err != nil || got != rev || isRun || len(one) != keys.RevisionLen {
+		t.Fatalf("decoded %v, %t, %v", got, isRun, err)
+	}
+	if got, isRun, err := keys.DecodeRevision(run); err != nil || got != rev || !isRun || len(run) != keys.RunLen {
+		t.Fatalf("decoded %v, %t, %v", got, isRun, err)
+	}
+	next := keys.AppendRevision(nil, keys.Revision{Main: rev.Main, Sub: rev.Sub + 1})
+	if cockroachkvs.Compare(one, run) >= 0 || cockroachkvs.Compare(run, next) >= 0 || keys.Check(run) != nil {
+		t.Fatalf("%x does not lie between %x and %x", run, one, next)
 	}
 	if got, err := keys.Number(keys.Numbered(keys.Removed, 42)); err != nil || got != 42 {
 		t.Fatalf("decoded %v, %v", got, err)
 	}
-	for _, bad := range [][]byte{nil, {'r'}, []byte("rxxxxxxxxxxxxy"), keys.Named(keys.Meta, "n")} {
-		if _, err := keys.DecodeRevision(bad); !errors.Is(err, keys.ErrMalformed) {
+	for _, bad := range [][]byte{nil, {'r'}, []byte("rxxxxxxxxxxxxy"), []byte("rxxxxxxxxxxxx\x02\x00"), keys.Named(keys.Meta, "n")} {
+		if _, _, err := keys.DecodeRevision(bad); !errors.Is(err, keys.ErrMalformed) {
 			t.Errorf("DecodeRevision(%x): %v", bad, err)
 		}
 		if _, err := keys.Number(bad); !errors.Is(err, keys.ErrMalformed) {

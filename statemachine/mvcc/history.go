@@ -39,56 +39,54 @@ func ReadHistory(db pebble.Reader, from, last int64, limits HistoryLimits, want 
 	if from > last {
 		return nil, from, nil
 	}
-	revisions, err := db.NewIter(&pebble.IterOptions{
-		LowerBound: keys.AppendRevision(nil, keys.Revision{Main: from}),
-		UpperBound: keys.AppendRevision(nil, keys.Revision{Main: last + 1}),
-	})
+	records, err := openChanges(db, keys.Revision{Main: from})
 	if err != nil {
-		return nil, from, fmt.Errorf("reading the revisions: %w", err)
+		return nil, from, err
 	}
 	versions, err := newIterator(db)
 	if err != nil {
-		return nil, from, errors.Join(err, revisions.Close())
+		return nil, from, errors.Join(err, records.close())
 	}
-	r := historyReader{revisions: revisions, versions: versions, limits: limits, want: want}
-	next, err = r.read(last)
-	if err := errors.Join(err, wrapRead(revisions.Error()), revisions.Close(), versions.Close()); err != nil {
+	r := historyReader{records: records, versions: versions, limits: limits, want: want}
+	next, err = r.read(from, last)
+	if err := errors.Join(err, records.close(), versions.Close()); err != nil {
 		return nil, from, fmt.Errorf("reading history from revision %d: %w", from, err)
 	}
 	return r.changes, next, nil
 }
 
 type historyReader struct {
-	revisions, versions *pebble.Iterator
-	limits              HistoryLimits
-	want                func(key []byte) bool
+	records  *changeRecords
+	versions *pebble.Iterator
+	limits   HistoryLimits
+	want     func(key []byte) bool
 
 	changes        []Change
 	scanned, bytes int
 	seekKey        []byte
 }
 
-func (r *historyReader) read(last int64) (next int64, err error) {
-	at := int64(0)
-	for ok := r.revisions.First(); ok; ok = r.revisions.Next() {
-		rev, err := keys.DecodeRevision(r.revisions.Key())
-		if err != nil {
-			return 0, fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		if rev.Main != at && (r.scanned >= r.limits.ScanMax || r.bytes >= r.limits.BytesMax) {
-			return rev.Main, nil
-		}
-		at = rev.Main
-		r.scanned++
-		key, err := r.revisions.ValueAndErr()
-		if err != nil {
-			return 0, wrapRead(err)
-		}
-		if r.want != nil && !r.want(key) {
-			continue
-		}
-		if err := r.add(key, rev); err != nil {
-			return 0, err
+func (r *historyReader) read(from, last int64) (next int64, err error) {
+	at := from
+	for r.records.next() {
+		for _, c := range r.records.changes {
+			main := c.revision.Main
+			switch {
+			case main < from:
+				continue
+			case main > last:
+				return last + 1, nil
+			case main != at && (r.scanned >= r.limits.ScanMax || r.bytes >= r.limits.BytesMax):
+				return main, nil
+			}
+			at = main
+			r.scanned++
+			if r.want != nil && !r.want(c.key) {
+				continue
+			}
+			if err := r.add(c.key, c.revision); err != nil {
+				return 0, err
+			}
 		}
 	}
 	return last + 1, nil

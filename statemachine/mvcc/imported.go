@@ -21,9 +21,5 @@ func WriteVersion(batch Batch, kv *KeyValue, tombstone bool) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	err = batch.SetInPlace(keys.RevisionLen, len(kv.Key), func(k, v []byte) {
-		keys.AppendRevision(k[:0], kv.Revision)
-		copy(v, kv.Key)
-	})
-	return WrittenBytes(kv.Key, kv.Revision, n), err
+	return WrittenBytes(kv.Key, kv.Revision, n), recordOne(batch, kv.Revision, kv.Key)
 }

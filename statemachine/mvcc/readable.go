@@ -39,11 +39,10 @@ func (r *Readable) Version(key, value []byte) (bool, error) {
 	return !isTombstone(value) || rev.Main == r.compacted, nil
 }
 
-// Change tells of a record of the revisions table whether it stays.
-func (r *Readable) Change(key, userKey []byte) (bool, error) {
-	rev, err := keys.DecodeRevision(key)
-	if err != nil || rev.Main > r.compacted {
-		return err == nil, err
+// Change tells of a change that the revisions table records whether it stays.
+func (r *Readable) Change(rev keys.Revision, userKey []byte) (_ bool, err error) {
+	if rev.Main > r.compacted {
+		return true, nil
 	}
 	if r.it == nil {
 		if r.it, err = newIterator(r.db); err != nil {

@@ -12,8 +12,10 @@ import (
 	"raftkv/statemachine/keys"
 )
 
-// SweepBatch takes the removals of a sweep.
+// SweepBatch takes the removals of a sweep, and the records of changes that it
+// takes out of runs.
 type SweepBatch interface {
+	Batch
 	Delete(key []byte) error
 }
 
@@ -40,11 +42,11 @@ type Swept struct {
 // Start returns where a sweep begins.
 func (s *Sweep) Start() keys.Revision { return keys.Revision{Main: max(s.Since, FirstRevision)} }
 
-// Step looks at up to limit changes, puts the removals into batch and moves
-// Next. It reports whether the sweep is complete. db must not change during
-// the call.
+// Step looks at limit changes, or those that complete a run, puts the removals into
+// batch and moves Next. It reports whether the sweep is complete. db must not
+// change during the call.
 func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swept, done bool, err error) {
-	changes, done, err := readChanges(db, s.Next, s.Target, limit)
+	changes, runs, done, err := readSwept(db, s.Next, s.Target, limit)
 	if err != nil || len(changes) == 0 {
 		return removed, done, err
 	}
@@ -53,7 +55,7 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swe
 	if err != nil {
 		return removed, false, err
 	}
-	step := sweepStep{sweep: s, it: it, batch: batch}
+	step := sweepStep{sweep: s, it: it, batch: batch, runs: runs}
 	// In the order of the table, newest first, neighbours are read with one
 	// seek, and every seek goes forward.
 	slices.SortFunc(changes, compareChanges)
@@ -64,6 +66,9 @@ func (s *Sweep) Step(db pebble.Reader, batch SweepBatch, limit int) (removed Swe
 		}
 		err = step.key(changes[:n])
 		changes = changes[n:]
+	}
+	if err == nil {
+		err = step.splitRuns()
 	}
 	if err := errors.Join(err, it.Close()); err != nil {
 		return removed, false, fmt.Errorf("sweeping up to revision %d: %w", s.Target, err)
@@ -97,51 +102,12 @@ func nextRevision(r keys.Revision) keys.Revision {
 	return keys.Revision{Main: r.Main, Sub: r.Sub + 1}
 }
 
-// change is a record of the revisions table.
-type change struct {
-	revision keys.Revision
-	key      []byte
-	place    int // among those that were read together
-}
-
-// readChanges returns up to limit changes from revision from to the end of
-// main revision last, and whether those are all.
-func readChanges(db pebble.Reader, from keys.Revision, last int64, limit int) (changes []change, all bool, err error) {
-	it, err := db.NewIter(&pebble.IterOptions{
-		LowerBound: keys.AppendRevision(nil, from),
-		UpperBound: keys.AppendRevision(nil, keys.Revision{Main: last + 1}),
-	})
-	if err != nil {
-		return nil, false, fmt.Errorf("reading the revisions: %w", err)
-	}
-	all = true
-	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		if len(changes) == limit {
-			all = false
-			break
-		}
-		var c change
-		var value []byte
-		if c.revision, err = keys.DecodeRevision(it.Key()); err != nil {
-			err = fmt.Errorf("%w: %w", ErrCorrupt, err)
-			break
-		}
-		if value, err = it.ValueAndErr(); err == nil {
-			c.key, c.place = bytes.Clone(value), len(changes)
-			changes = append(changes, c)
-		}
-	}
-	if err := errors.Join(err, it.Error(), it.Close()); err != nil {
-		return nil, false, fmt.Errorf("reading the revisions: %w", err)
-	}
-	return changes, all, nil
-}
-
 // sweepStep is one step under way.
 type sweepStep struct {
 	sweep   *Sweep
 	it      *pebble.Iterator // over the keys table
 	batch   SweepBatch
+	runs    []*run // those that the changes come from
 	removed Swept
 	seekKey []byte
 	rev     []byte
@@ -268,17 +234,25 @@ func (s *sweepStep) missing(c change) error {
 	return fmt.Errorf("%w: no version of %.64q at revision %v", ErrCorrupt, c.key, c.revision)
 }
 
-// remove removes the version the iterator stands at, with its record in the
+// remove removes the version the iterator stands at, and its change from the
 // revisions table.
 func (s *sweepStep) remove(c change) error {
 	s.removed.Versions++
 	s.removed.Bytes += WrittenBytes(c.key, c.revision, valueLen(s.it))
+	if err := s.batch.Delete(s.it.Key()); err != nil {
+		return err
+	}
+	if c.run != nil {
+		c.run.remove(c.revision)
+		return nil
+	}
 	s.rev = keys.AppendRevision(s.rev[:0], c.revision)
-	return errors.Join(s.batch.Delete(s.it.Key()), s.batch.Delete(s.rev))
+	return s.batch.Delete(s.rev)
 }
 
-// WrittenBytes is what one version takes: its own record and the one in the
-// revisions table, before compression.
+// WrittenBytes is what one version counts for: its own record and one of its change
+// in the revisions table, before compression. It does not depend on which changes
+// share a record there.
 func WrittenBytes(key []byte, rev keys.Revision, valueLen int) int64 {
 	return writtenBytes(len(key), rev, valueLen)
 }

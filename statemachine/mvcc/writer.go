@@ -46,7 +46,7 @@ type Writer struct {
 	// written is the size of the records of the batch, see WrittenBytes.
 	written int64
 	// recorded lists the changes whose records in the revisions table the batch
-	// does not have yet.
+	// does not have yet; their keys are those of the overlay.
 	recorded []recorded
 
 	overlay overlay
@@ -54,12 +54,6 @@ type Writer struct {
 	headsOf pebble.Reader    // another one makes heads start anew
 	it      *pebble.Iterator // of the database; nil until something is read
 	cursor  cursor
-}
-
-// recorded is a change of a key. The key is that of the overlay.
-type recorded struct {
-	revision keys.Revision
-	key      string
 }
 
 // Start begins a batch on top of db, which is at the revisions given.
@@ -89,17 +83,9 @@ func (w *Writer) Complete() error {
 			}
 		}
 	}
-	for _, c := range w.recorded {
-		err := w.batch.SetInPlace(keys.RevisionLen, len(c.key), func(k, v []byte) {
-			keys.AppendRevision(k[:0], c.revision)
-			copy(v, c.key)
-		})
-		if err != nil {
-			return err
-		}
-	}
+	err := recordAll(w.batch, w.recorded)
 	w.forget()
-	return nil
+	return err
 }
 
 // version adds the record of a version.
