@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/pkg/v3/traceutil"
 	"go.etcd.io/etcd/server/v3/storage/mvcc"
 	"go.etcd.io/etcd/server/v3/storage/schema"
+	"go.etcd.io/raft/v3/raftpb"
 	"google.golang.org/protobuf/proto"
 
 	"raftkv/statemachine"
@@ -144,10 +145,17 @@ func TestHashKVSameAsEtcd(t *testing.T) {
 
 func hashHistory(t *testing.T, h *historian) {
 	m, l, oracle := start(t), newLog(t), newEtcd(t)
-	hashes, refused, compacted := 0, 0, []int64{1}
+	hashes, refused, shared, compacted := 0, 0, 0, []int64{1}
 	rewritten := map[int64]bool{}
+	var pending []*raftpb.Entry // applied in one batch, so that neighbouring changes share records
+	flush := func() {
+		t.Helper()
+		apply(t, m, pending...)
+		pending = nil
+	}
 	compare := func() {
 		t.Helper()
+		flush()
 		newest := oracle.kv.Rev()
 		asked := []int64{0, -1, newest, newest + 1, compacted[h.r.IntN(len(compacted))], 1 + h.r.Int64N(newest)}
 		last := compacted[len(compacted)-1]
@@ -162,10 +170,12 @@ func hashHistory(t *testing.T, h *historian) {
 		for range h.r.IntN(25) {
 			req, rewrites := h.write()
 			oracle.apply(req)
-			apply(t, m, l.entry(request(t, req)))
+			pending = append(pending, l.entry(request(t, req)))
 			if rewrites {
 				rewritten[oracle.kv.Rev()] = true
 				compare() // as long as it is the newest
+			} else if h.chance(20) {
+				flush()
 			}
 		}
 		compare()
@@ -188,9 +198,17 @@ func hashHistory(t *testing.T, h *historian) {
 			}
 			sweep(t, m, 1+h.r.IntN(40))
 			checkLiveBytes(t, m)
+			changes, records, err := m.Changes()
+			if err != nil {
+				t.Fatal(err)
+			}
+			shared += len(changes) - records
 			compare()
 			compareRecords(t, m, oracle)
 		}
+	}
+	if shared == 0 {
+		t.Fatal("no changes shared a record")
 	}
 	if refused == 0 || refused > hashes/2 || len(compacted) < 10 {
 		t.Fatalf("%d hashes, %d refused, %d compactions: the test exercises too little", hashes, refused, len(compacted))

@@ -9,7 +9,7 @@
 // Two tables hold it:
 //
 //	keys       user key, revision descending -> create revision, version, lease, value; or a tombstone
-//	revisions  revision ascending            -> user key
+//	revisions  revision ascending            -> user key, or a run of neighbouring changes
 //
 // Where Pebble keeps a value apart from its key, the reference to it tells of a first
 // version without a lease (Attribute), whose head needs no other look.
@@ -29,11 +29,13 @@
 //     same transactions would see one by one.
 //  3. Every change is told to the Writer's Recorder, in order, and every change
 //     of a key's lease to its Leases.
-//  4. A version and its record in the revisions table are written together and
+//  4. A version and its change in the revisions table are written together and
 //     removed together; a read at or above the compacted revision sees the same
-//     before, during and after a sweep.
+//     before, during and after a sweep. At or below the revision of the last sweep
+//     every change has a record of its own, so that it can be removed alone.
 //  5. No result depends on map order, a clock or how changes were batched
-//     (invariant 4 of the design).
+//     (invariant 4 of the design). Which changes share a record of the revisions
+//     table does depend on that, and nothing depends on which do.
 //
 // # Goroutines and locks
 //
