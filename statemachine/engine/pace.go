@@ -42,7 +42,7 @@ type pacer struct {
 	sleep func(time.Duration)
 
 	flushBegan atomic.Int64 // UnixNano of the last flush
-	filled     atomic.Int64 // nanoseconds that its memtable took to fill
+	filled     atomic.Int64 // nanoseconds that each of its memtables took to fill
 	stalled    atomic.Bool  // writes had to wait since then
 	// level0 counts the tables in level 0 but those that were there at the start,
 	// which makes it too small until they are compacted.
@@ -59,11 +59,11 @@ func newPacer(now func() time.Time, sleep func(time.Duration)) *pacer {
 	return &pacer{now: now, sleep: sleep}
 }
 
-// flushes is told when a flush begins: how long the memtable took to fill says
-// how much time there is.
-func (p *pacer) flushes(pebble.FlushInfo) {
+// flushes is told when a flush begins: how long a memtable took to fill says how
+// much time there is. A flush takes all that became full during the one before.
+func (p *pacer) flushes(i pebble.FlushInfo) {
 	now := p.now().UnixNano()
-	p.filled.Store(now - p.flushBegan.Swap(now))
+	p.filled.Store((now - p.flushBegan.Swap(now)) / max(1, int64(i.Input)))
 	p.stalled.Store(false)
 }
 

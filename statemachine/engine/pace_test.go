@@ -71,6 +71,12 @@ func TestFlushesAndCompactionsRest(t *testing.T) {
 		}
 	}
 	flush(0)
+	w.now = w.now.Add(4 * hurry)
+	p.flushes(pebble.FlushInfo{Input: 4})
+	if rested, _ := w.rest(t, p, writesFlush); rested > 0 {
+		t.Errorf("rested %v while memtables filled within %v each", rested, hurry)
+	}
+	flush(0)
 	w.now = w.now.Add(time.Minute) // the bulk of writes is over
 	if _, share := w.rest(t, p, writesCompaction); share < 0.6 {
 		t.Errorf("rested %.2f of the time long after the last flush", share)
