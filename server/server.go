@@ -153,7 +153,7 @@ func (s *Server) open(ctx context.Context) (err error) {
 }
 
 // SyncHoldsProcessor says whether a processor waits for the disk with each sync
-// of the log. Valid once Ready.
+// of the log; once one does, it stays so. Valid once Ready, also after Stop.
 func (s *Server) SyncHoldsProcessor() bool { return s.rooms.log.SyncHoldsProcessor() }
 
 // services builds what the ports offer.

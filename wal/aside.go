@@ -24,8 +24,9 @@ import (
 // recovery (unfinished.go).
 type syncAside struct {
 	dir string
-	// fdatasync is the ring's, or a test's.
+	// fdatasync and broken are the ring's, or a test's.
 	fdatasync func(*os.File) error
+	broken    func() error
 	ring      *ring.Ring
 	// file is the last segment, number seq, opened by us: that of etcd's WAL
 	// cannot be reached.
@@ -51,13 +52,13 @@ func recordBytesMax(data int) int64 {
 // newSyncAside begins to sync the last of segments, which holds bytesMax at most.
 // The caller tells etcd's WAL that it need not.
 func newSyncAside(dir string, segments []segmentFile, bytesMax int64, fdatasync func(*os.File) error) (*syncAside, error) {
-	s := &syncAside{dir: dir, fdatasync: fdatasync, bytesMax: bytesMax}
+	s := &syncAside{dir: dir, fdatasync: fdatasync, broken: func() error { return nil }, bytesMax: bytesMax}
 	if fdatasync == nil {
 		r, err := ring.New()
 		if err != nil {
 			return nil, err
 		}
-		s.ring, s.fdatasync = r, r.Fdatasync
+		s.ring, s.fdatasync, s.broken = r, r.Fdatasync, r.Broken
 	}
 	if err := s.turnTo(segments[len(segments)-1]); err != nil {
 		return nil, errors.Join(err, s.close())
@@ -142,6 +143,7 @@ func (s *syncAside) close() error {
 
 // takeOver has the segments synced aside, where that is wanted and possible.
 func (f *files) takeOver() error {
+	f.holds.Store(true)
 	if !f.wantAside && f.fdatasync == nil {
 		return nil
 	}
@@ -152,7 +154,18 @@ func (f *files) takeOver() error {
 	}
 	f.wal.SetUnsafeNoFsync()
 	f.aside = aside
+	f.holds.Store(false)
 	return nil
+}
+
+// noteBroken looks, after each sync, whether the ring still makes them.
+func (f *files) noteBroken() {
+	why := f.aside.broken()
+	if why == nil || f.holds.Load() {
+		return
+	}
+	f.holds.Store(true)
+	f.logger.Warn("io_uring failed: from now on the log is synced by a system call that holds a processor", zap.String("reason", why.Error()))
 }
 
 // written ends a write of at most so many bytes: durable says whether it was to
@@ -162,6 +175,7 @@ func (f *files) written(begin time.Time, bytesMax int64, durable bool) (err erro
 		if durable, err = f.aside.wrote(bytesMax, durable); err != nil {
 			return err
 		}
+		f.noteBroken()
 	}
 	if !durable {
 		return nil

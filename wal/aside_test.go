@@ -1,11 +1,13 @@
 package wal
 
 import (
+	"context"
 	"errors"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -252,6 +254,79 @@ func TestSlowSync(t *testing.T) {
 	if logs.FilterMessage("slow fdatasync").Len() != 1 {
 		t.Errorf("logged %v", logs.All())
 	}
+}
+
+// TestRingBreaks: a ring that fails costs nothing but processors, and is told of
+// once, by name and to whoever asks at the same time.
+func TestRingBreaks(t *testing.T) {
+	core, logs := observer.New(zap.WarnLevel)
+	opts := testOptions(t)
+	mustClose(t, mustCreate(t, opts))
+	s := syncs{held: map[string]int64{}}
+	opts.fdatasync, opts.Logger = s.fdatasync, zap.New(core)
+	l := mustOpen(t, opts, meta(1, 1))
+	aside := l.segments.(*files).aside
+	var broken error
+	aside.broken = func() error { return broken }
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		for ctx.Err() == nil {
+			l.SyncHoldsProcessor()
+		}
+	})
+	for i := range uint64(6) {
+		if i == 3 {
+			broken = errors.New("no more threads")
+		}
+		if err := l.Append(newState(2, 0, i+1), []*raftpb.Entry{entry(i+2, 2, 10)}); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := l.SyncHoldsProcessor(), i >= 3; got != want {
+			t.Errorf("append %d: a processor is held: %v, want %v", i, got, want)
+		}
+	}
+	cancel()
+	asking.Wait()
+	if names := s.unsynced(t, opts.Dir); len(names) > 0 {
+		t.Errorf("not synced: %v", names)
+	}
+	mustClose(t, l)
+	said := logs.FilterMessageSnippet("io_uring failed").All()
+	if len(said) != 1 || said[0].ContextMap()["reason"] != "no more threads" {
+		t.Errorf("logged %v, want one line with the reason", said)
+	}
+	if !l.SyncHoldsProcessor() {
+		t.Error("forgotten when the log was closed")
+	}
+}
+
+// TestBrokenRingSyncsOn: the same with the kernel's ring.
+func TestBrokenRingSyncsOn(t *testing.T) {
+	core, logs := observer.New(zap.InfoLevel)
+	opts := testOptions(t)
+	opts.SyncAside, opts.Logger = true, zap.New(core)
+	l := mustCreate(t, opts)
+	aside := l.segments.(*files).aside
+	if aside == nil {
+		t.Skipf("SKIPPED: this system has no io_uring for us: %v", logs.All())
+	}
+	if l.SyncHoldsProcessor() {
+		t.Error("a processor is held from the start")
+	}
+	if err := aside.ring.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint64(40) { // over several segments
+		if err := l.Append(newState(2, 0, i+1), []*raftpb.Entry{entry(i+2, 2, 2000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := logs.FilterMessageSnippet("io_uring failed").Len(); n != 1 || !l.SyncHoldsProcessor() {
+		t.Errorf("told %d times; a processor is held: %v", n, l.SyncHoldsProcessor())
+	}
+	mustClose(t, l)
+	mustClose(t, mustOpen(t, opts, meta(1, 1)))
 }
 
 // TestSyncedByEtcd: without being asked for, and without a ring, etcd's WAL

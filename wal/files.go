@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/client/pkg/v3/fileutil"
@@ -44,6 +45,8 @@ type files struct {
 	wal *etcdwal.WAL
 	// aside syncs in the place of wal; nil: wal does.
 	aside *syncAside
+	// holds: a sync holds a processor. It may be asked for at any time.
+	holds atomic.Bool
 	// state is what wal compares the next hard state with.
 	state *raftpb.HardState
 	// names are the segments when they were last listed, unlisted roughly the

@@ -17,8 +17,6 @@ type Log struct {
 	// What InitialState returns, never changed.
 	initial *raftpb.HardState
 	conf    *raftpb.ConfState
-	// holds is what SyncHoldsProcessor returns, never changed.
-	holds bool
 
 	// Owned by the caller of the writing methods.
 
@@ -71,9 +69,12 @@ func (l *Log) LastIndex() (uint64, error) {
 }
 
 // SyncHoldsProcessor says whether a processor waits for the disk with each sync:
-// Options.SyncAside was not set, or was not possible when the log was opened. A ring
-// that breaks later is not told of.
-func (l *Log) SyncHoldsProcessor() bool { return l.holds }
+// Options.SyncAside was not set, was not possible when the log was opened, or has
+// failed since; then it stays so.
+func (l *Log) SyncHoldsProcessor() bool {
+	onDisk, ok := l.segments.(*files)
+	return ok && onDisk.holds.Load()
+}
 
 // Stats describes a log.
 type Stats struct {

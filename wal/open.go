@@ -67,9 +67,6 @@ func recoverLog(segments Segments, opts Options, state *raftpb.SnapshotMetadata)
 		state:    rec.state,
 		released: start.GetIndex(),
 	}
-	if onDisk, ok := segments.(*files); ok {
-		l.holds = onDisk.aside == nil
-	}
 	l.mu.tail = rec.tail
 	l.mu.tail.shrink(l.budget, state.GetIndex())
 	opts.Logger.Info("opened the log", zap.Uint64("first-index", l.mu.tail.first()), zap.Uint64("last-index", l.mu.tail.last()),

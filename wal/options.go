@@ -39,8 +39,9 @@ type Options struct {
 	// ObserveFsync, if not nil, gets the duration of every write that ended
 	// with an fsync, on the goroutine that wrote.
 	ObserveFsync func(time.Duration)
-	// SyncAside lets the kernel sync the log while no processor is held, where it
-	// can (package ring). Else, and by default, a system call does.
+	// SyncAside lets the kernel sync the log while no processor is held, where and
+	// for as long as it can (package ring); Logger is told where it cannot. Else, and
+	// by default, a system call does.
 	SyncAside bool
 	// fdatasync takes the place of the ring in tests.
 	fdatasync func(*os.File) error

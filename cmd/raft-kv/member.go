@@ -81,7 +81,7 @@ func serve(ctx context.Context, cfg server.Config, governed *governing, ready fu
 	for serving := s.Ready(); ; serving = nil {
 		select {
 		case <-serving:
-			governed.started(!s.SyncHoldsProcessor())
+			governed.started(s.SyncHoldsProcessor)
 			ready()
 		case <-ctx.Done():
 			return s.Stop()

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -9,16 +10,16 @@ import (
 )
 
 // governing lets the processors of this process be governed as soon as the last
-// of its members has been started, and only if each of them bears to have one
-// processor at times.
+// of its members has been started, and for as long as each of them bears to have
+// one processor at times.
 type governing struct {
-	govern func(*zap.Logger) (stop func())
+	govern func(logger *zap.Logger, blocks func() bool) (stop func())
 	logger *zap.Logger
 
 	mu struct {
 		sync.Mutex
-		missing int // members that have not been started
-		refused bool
+		missing int           // members that have not been started
+		block   []func() bool // of those that have been
 		ended   bool
 		stop    func() // nil until it began
 	}
@@ -30,21 +31,21 @@ func newGoverning(members int, logger *zap.Logger) *governing {
 	return g
 }
 
-// started says that one more member has been, and whether it bears to have one
-// processor: its log must be synced without holding a processor, or an
-// fsync would keep everything else from running.
-func (g *governing) started(bears bool) {
+// started says that one more member has been. blocks says from now on whether a
+// sync of its log holds a processor, which would keep everything else from
+// running if it was the only one.
+func (g *governing) started(blocks func() bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.mu.missing--
-	g.mu.refused = g.mu.refused || !bears
-	switch {
-	case g.mu.missing > 0 || g.mu.ended:
-	case g.mu.refused:
-		g.logger.Debug("the number of processors is left as it is", zap.String("reason", "the log is synced by calls that hold one"))
-	default:
-		g.mu.stop = g.govern(g.logger)
+	g.mu.block = append(g.mu.block, blocks)
+	if g.mu.missing > 0 || g.mu.ended {
+		return
 	}
+	all := g.mu.block
+	g.mu.stop = g.govern(g.logger, func() bool {
+		return slices.ContainsFunc(all, func(blocks func() bool) bool { return blocks() })
+	})
 }
 
 // end brings all processors back, for good.

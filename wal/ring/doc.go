@@ -28,5 +28,5 @@
 // sync nobody knows what is on disk. When the ring itself fails before the kernel
 // took the request, or the kernel says that it did not begin, as where a limit
 // forbids it the thread that it needs, this file and all later ones are synced by
-// the system call.
+// the system call, and Broken says why. Telling of it is up to the caller.
 package ring

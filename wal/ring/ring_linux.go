@@ -19,10 +19,13 @@ type Ring struct {
 	slots  []byte // of requests, mapped
 	at     setup
 	// done is an eventfd, which the kernel counts up when a request has ended.
-	done   *os.File
-	count  [8]byte
-	broken bool
+	done  *os.File
+	count [8]byte
+	// broken is why the ring is not used any more.
+	broken error
 }
+
+var errClosed = errors.New("the ring is closed")
 
 // requests that the queue has room for; the kernel wants a power of two.
 const requests = 1
@@ -72,13 +75,17 @@ func (r *Ring) Close() error {
 	if r.fd >= 0 {
 		errs = append(errs, unix.Close(r.fd))
 	}
-	*r = Ring{fd: -1, broken: true}
+	*r = Ring{fd: -1, broken: errClosed}
 	return errors.Join(errs...)
 }
 
+// Broken says why the ring is not used any more, so that Fdatasync is the system
+// call from now on; nil while it is used.
+func (r *Ring) Broken() error { return r.broken }
+
 // Fdatasync is fdatasync(2) of f.
 func (r *Ring) Fdatasync(f *os.File) error {
-	if r.broken || !r.submit(request{opcode: opFsync, fd: int32(f.Fd()), flags: fsyncData}) {
+	if r.broken != nil || !r.submit(request{opcode: opFsync, fd: int32(f.Fd()), flags: fsyncData}) {
 		return plain(f)
 	}
 	result, err := r.wait()
@@ -92,12 +99,12 @@ func (r *Ring) ended(f *os.File, result int32, err error) error {
 	switch {
 	case err != nil:
 		// It is under way, and how it ends cannot be learned any more.
-		r.broken = true
+		r.broken = fmt.Errorf("learn how a sync ended: %w", err)
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
 	case notBegun(unix.Errno(-result)):
 		// As where it may not start a thread for it, which it finds out slowly, each
 		// time.
-		r.broken = true
+		r.broken = fmt.Errorf("the kernel did not begin a sync: %w", unix.Errno(-result))
 		return plain(f)
 	case result < 0:
 		return &os.PathError{Op: "fdatasync", Path: f.Name(), Err: unix.Errno(-result)}
@@ -142,8 +149,11 @@ func (r *Ring) submit(q request) bool {
 			return true
 		case errno == unix.EINTR:
 			continue
+		case errno == 0:
+			r.broken = errors.New("the kernel did not take a sync")
+		default:
+			r.broken = fmt.Errorf("hand a sync to the kernel: %w", errno)
 		}
-		r.broken = true
 		return false
 	}
 }

@@ -16,5 +16,8 @@ func New() (*Ring, error) { return nil, errors.ErrUnsupported }
 // Fdatasync is never called: there is no Ring.
 func (r *Ring) Fdatasync(*os.File) error { return errors.ErrUnsupported }
 
+// Broken is never called.
+func (r *Ring) Broken() error { return errors.ErrUnsupported }
+
 // Close does nothing.
 func (r *Ring) Close() error { return nil }

@@ -45,8 +45,8 @@ func TestFdatasync(t *testing.T) {
 		if _, err := f.WriteString("some bytes"); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.Fdatasync(f); err != nil || r.broken {
-			t.Fatalf("sync %d: broken %v: %v", i, r.broken, err)
+		if err := r.Fdatasync(f); err != nil || r.Broken() != nil {
+			t.Fatalf("sync %d: broken %v: %v", i, r.Broken(), err)
 		}
 	}
 	if err := f.Close(); err != nil {
@@ -64,8 +64,8 @@ func TestRefused(t *testing.T) {
 	}
 	defer func() { _ = errors.Join(read.Close(), write.Close()) }()
 	for range 3 {
-		if err := r.Fdatasync(write); !errors.Is(err, unix.EINVAL) || r.broken {
-			t.Fatalf("sync of a pipe: broken %v: %v", r.broken, err)
+		if err := r.Fdatasync(write); !errors.Is(err, unix.EINVAL) || r.Broken() != nil {
+			t.Fatalf("sync of a pipe: broken %v: %v", r.Broken(), err)
 		}
 	}
 }
@@ -79,8 +79,8 @@ func TestBroken(t *testing.T) {
 	}
 	fd := r.fd
 	r.fd = int(f.Fd()) // no ring
-	if err := r.Fdatasync(f); err != nil || !r.broken {
-		t.Errorf("broken %v: %v", r.broken, err)
+	if err := r.Fdatasync(f); err != nil || !errors.Is(r.Broken(), unix.EOPNOTSUPP) {
+		t.Errorf("broken %v: %v", r.Broken(), err)
 	}
 	r.fd = fd
 	if err := r.Fdatasync(f); err != nil {
@@ -109,23 +109,23 @@ func TestResults(t *testing.T) {
 		result int32
 		err    error
 		want   error
-		broken bool
+		broken error
 	}{
 		{result: 0},
-		{result: -int32(unix.ECANCELED), want: unix.EINVAL, broken: true},
-		{result: -int32(unix.EINTR), want: unix.EINVAL, broken: true},
-		{result: -512, want: unix.EINVAL, broken: true},
-		{result: -516, want: unix.EINVAL, broken: true},
+		{result: -int32(unix.ECANCELED), want: unix.EINVAL, broken: unix.ECANCELED},
+		{result: -int32(unix.EINTR), want: unix.EINVAL, broken: unix.EINTR},
+		{result: -512, want: unix.EINVAL, broken: unix.Errno(512)},
+		{result: -516, want: unix.EINVAL, broken: unix.Errno(516)},
 		{result: -int32(unix.EIO), want: unix.EIO},
 		{result: -int32(unix.ENOSPC), want: unix.ENOSPC},
 		{result: -511, want: unix.Errno(511)},
 		{result: -517, want: unix.Errno(517)},
-		{err: lost, want: lost, broken: true},
-		{result: -int32(unix.ECANCELED), err: lost, want: lost, broken: true},
+		{err: lost, want: lost, broken: lost},
+		{result: -int32(unix.ECANCELED), err: lost, want: lost, broken: lost},
 	} {
 		var r Ring
-		if err := r.ended(write, c.result, c.err); !errors.Is(err, c.want) || r.broken != c.broken {
-			t.Errorf("result %d, error %v: broken %v: %v; want broken %v: %v", c.result, c.err, r.broken, err, c.broken, c.want)
+		if err := r.ended(write, c.result, c.err); !errors.Is(err, c.want) || !errors.Is(r.Broken(), c.broken) {
+			t.Errorf("result %d, error %v: broken %v: %v; want broken %v: %v", c.result, c.err, r.Broken(), err, c.broken, c.want)
 		}
 	}
 }

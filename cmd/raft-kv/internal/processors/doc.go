@@ -15,14 +15,15 @@
 // which goroutine waited; it chooses no number between one and all; it does not
 // look for system calls that block. One of those holds the only processor until
 // the runtime's monitor takes it back, after 20 us to 10 ms. So whoever calls
-// Govern must know that nothing blocks often: the log above all must be
+// Govern must say whether something blocks often: the log above all must be
 // synced without holding a processor. Of what else blocks, flushes and
 // compactions of the state, it sees the waits alone.
 //
 // # Invariants
 //
 //  1. It never goes to one processor where $GOMAXPROCS is set, where there is
-//     only one, or where it cannot measure.
+//     only one, or where it cannot measure, and never again once syncs of the log
+//     hold a processor.
 //  2. It leaves one processor after the first window that shows work for more,
 //     and goes back to one only after several that show none.
 //  3. All means what the runtime takes by itself, the control group's limit
@@ -40,5 +41,6 @@
 // # Failure policy
 //
 // If a measure fails, the governor says so in the log, goes back to all
-// processors and ends. Nothing else can fail.
+// processors and ends. So it does, within a window, when syncs begin to hold a
+// processor, since they never cease to. Nothing else can fail.
 package processors

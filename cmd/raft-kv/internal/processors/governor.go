@@ -2,11 +2,13 @@ package processors
 
 import (
 	"context"
+	"errors"
 	"os"
 	"runtime"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // usage is what the process has used since it began.
@@ -25,19 +27,24 @@ type machine interface {
 }
 
 // Govern governs the processors of this process until stop is called, which
-// returns when all are back. Where there is nothing to govern it only says why,
-// at level debug. At most one governor may run in a process.
-func Govern(logger *zap.Logger) (stop func()) {
+// returns when all are back. blocks says whether syncs of the log hold a
+// processor; it is asked now and in each window, and once they do they always
+// will. Where there is nothing to govern Govern only says why, at level debug. At
+// most one governor may run in a process.
+func Govern(logger *zap.Logger, blocks func() bool) (stop func()) {
 	m := newMachine()
-	if why := reasonNotTo(os.Getenv("GOMAXPROCS"), runtime.GOMAXPROCS(0), m); why != "" {
+	if why := reasonNotTo(os.Getenv("GOMAXPROCS"), runtime.GOMAXPROCS(0), m, blocks); why != "" {
 		logger.Debug("the number of processors is left as it is", zap.String("reason", why))
 		return func() {}
 	}
-	return start(m, logger)
+	return start(m, logger, blocks)
 }
 
+// errBlocks keeps a governor from beginning, or ends it.
+var errBlocks = errors.New("the log is synced by calls that hold one")
+
 // reasonNotTo is empty if a process with so many processors may be governed.
-func reasonNotTo(environment string, processors int, m machine) string {
+func reasonNotTo(environment string, processors int, m machine, blocks func() bool) string {
 	switch {
 	case environment != "":
 		return "$GOMAXPROCS is set"
@@ -45,6 +52,8 @@ func reasonNotTo(environment string, processors int, m machine) string {
 		return "there is only one"
 	case m == nil:
 		return "the CPU used cannot be measured on this system"
+	case blocks():
+		return errBlocks.Error()
 	}
 	if _, err := m.used(); err != nil {
 		return err.Error()
@@ -52,14 +61,19 @@ func reasonNotTo(environment string, processors int, m machine) string {
 	return ""
 }
 
-func start(m machine, logger *zap.Logger) (stop func()) {
+func start(m machine, logger *zap.Logger, blocks func() bool) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		g := governor{machine: m, logger: logger}
-		if err := g.run(ctx); err != nil {
-			logger.Warn("all processors are used from now on, whatever happens", zap.Error(err))
+		g := governor{machine: m, logger: logger, blocks: blocks}
+		level := zapcore.WarnLevel
+		err := g.run(ctx)
+		if errors.Is(err, errBlocks) {
+			level = zapcore.DebugLevel // the log's own warning said more
+		}
+		if err != nil {
+			logger.Log(level, "all processors are used from now on, whatever happens", zap.Error(err))
 		}
 	}()
 	return func() {
@@ -71,6 +85,7 @@ func start(m machine, logger *zap.Logger) (stop func()) {
 type governor struct {
 	machine machine
 	logger  *zap.Logger
+	blocks  func() bool
 	policy  policy
 
 	// The open window began then, when that had been used.
@@ -78,7 +93,7 @@ type governor struct {
 	before usage
 }
 
-// run governs until ctx ends or a measure fails.
+// run governs until ctx ends, syncs block, or a measure fails.
 func (g *governor) run(ctx context.Context) error {
 	one := false
 	defer func() {
@@ -96,6 +111,9 @@ func (g *governor) run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticks.C:
+		}
+		if g.blocks() {
+			return errBlocks
 		}
 		w, err := g.window()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -72,6 +73,9 @@ func (f *fakeMachine) change(to string) {
 func (f *fakeMachine) one() { f.change("one") }
 func (f *fakeMachine) all() { f.change("all") }
 
+// never: syncs of the log hold no processor.
+func never() bool { return false }
+
 // expect compares all changes until the middle of the window after so many, and
 // lets the rest of that one pass.
 func (f *fakeMachine) expect(t *testing.T, windows int, want string) {
@@ -95,7 +99,7 @@ func TestGovernorFollowsTheLoad(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeMachine(loneClient)
 		core, logs := observer.New(zapcore.DebugLevel)
-		stop := start(f, zap.New(core))
+		stop := start(f, zap.New(core), never)
 		f.expect(t, 2, "")
 		f.expect(t, 0, "one") // the third window ended between the two
 		f.expect(t, 100, "one")
@@ -120,7 +124,7 @@ func TestGovernorFollowsTheLoad(t *testing.T) {
 func TestStopWithAllChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeMachine(thousand)
-		stop := start(f, zap.NewNop())
+		stop := start(f, zap.NewNop(), never)
 		f.expect(t, 50, "")
 		stop()
 		f.expect(t, 50, "")
@@ -131,7 +135,7 @@ func TestFailedMeasureBringsAllBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFakeMachine(idle)
 		core, logs := observer.New(zapcore.WarnLevel)
-		stop := start(f, zap.New(core))
+		stop := start(f, zap.New(core), never)
 		defer stop()
 		f.expect(t, 4, "one")
 		f.fail(errors.New("no such call"))
@@ -144,6 +148,36 @@ func TestFailedMeasureBringsAllBack(t *testing.T) {
 	})
 }
 
+// TestSyncsThatBlockBringAllBack: within a window, and for good.
+func TestSyncsThatBlockBringAllBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		before int // windows
+		at     string
+		after  string
+	}{
+		"from one":        {10, "one", "one all"},
+		"before ever one": {1, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeMachine(idle)
+				core, logs := observer.New(zapcore.DebugLevel)
+				var blocks atomic.Bool
+				stop := start(f, zap.New(core), blocks.Load)
+				defer stop()
+				f.expect(t, c.before, c.at)
+				said := logs.Len()
+				blocks.Store(true)
+				f.expect(t, 1, c.after)
+				f.expect(t, 50, c.after)
+				if logs.Len() != said+1 || logs.FilterLevelExact(zapcore.DebugLevel).Len() != logs.Len() {
+					t.Errorf("logged %v, want one more line at level debug", logs.All())
+				}
+			})
+		})
+	}
+}
+
 func TestReasonsNotTo(t *testing.T) {
 	f := newFakeMachine(idle)
 	broken := newFakeMachine(idle)
@@ -152,15 +186,17 @@ func TestReasonsNotTo(t *testing.T) {
 		environment string
 		processors  int
 		machine     machine
+		blocks      func() bool
 		want        string
 	}{
-		"nothing against it":   {"", 2, f, ""},
-		"the user chose":       {"2", 2, f, "$GOMAXPROCS is set"},
-		"one processor":        {"", 1, f, "there is only one"},
-		"an unknown system":    {"", 2, nil, "the CPU used cannot be measured on this system"},
-		"nothing can be known": {"", 2, broken, "no such call"},
+		"nothing against it":   {"", 2, f, never, ""},
+		"the user chose":       {"2", 2, f, never, "$GOMAXPROCS is set"},
+		"one processor":        {"", 1, f, never, "there is only one"},
+		"an unknown system":    {"", 2, nil, never, "the CPU used cannot be measured on this system"},
+		"nothing can be known": {"", 2, broken, never, "no such call"},
+		"syncs hold one":       {"", 2, f, func() bool { return true }, "the log is synced by calls that hold one"},
 	} {
-		if got := reasonNotTo(c.environment, c.processors, c.machine); got != c.want {
+		if got := reasonNotTo(c.environment, c.processors, c.machine, c.blocks); got != c.want {
 			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
