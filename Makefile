@@ -43,7 +43,7 @@ staticcheck:
 race: ## every test with the race detector (slow)
 	$(GO) test -race ./...
 
-sim: ## the simulator over SEEDS seeds from START of SCENARIO (random-faults, lost-directory, blackouts, changing-members, paused-leaders, lease-reads)
+sim: ## the simulator over SEEDS seeds from START of SCENARIO (random-faults, lost-directory, blackouts, changing-members, paused-leaders, lease-reads, slow-followers)
 	$(GO) test ./test/sim -run 'TestSeeds$$' -count=1 -timeout=0 -v -seeds=$(SEEDS) -start=$(START) -scenario=$(SCENARIO)
 
 fault: ## real processes and a faulty network for DURATION, faults from SEED (0: by chance)

@@ -18,7 +18,8 @@ import (
 //     behind twice that much, proposes no more than once a tick. Without that the
 //     slowest of three members would be left behind by the other two, and need a
 //     snapshot. A voter that was gone, is too slow even so, or stays that far behind
-//     for an election timeout is not waited for until it has caught up.
+//     for an election timeout (Config.BacklogTicksMax) is not waited for until it has
+//     caught up.
 type backlog struct {
 	log extent
 	// held is the newest acknowledgement that waits.
@@ -123,7 +124,7 @@ func (c *Core) noteAbreast() {
 			delete(b.abreast, id)
 		case known == nil && behind <= c.cfg.BacklogBytesMax:
 			b.abreast[id] = &abreast{}
-		case known != nil && c.waitsFor(known, pr) && c.tick-known.since >= uint64(c.cfg.ElectionTicks):
+		case known != nil && c.waitsFor(known, pr) && c.tick-known.since >= uint64(c.cfg.BacklogTicksMax):
 			delete(b.abreast, id)
 		}
 	})
@@ -141,12 +142,30 @@ func (c *Core) eachFollower(visit func(id uint64, pr tracker.Progress)) {
 // waitsFor says whether a follower that kept up is so far behind that it is waited
 // for, and notes since when.
 func (c *Core) waitsFor(a *abreast, pr tracker.Progress) bool {
-	waits := c.backlog.log.beyond(pr.Match) > 2*c.cfg.BacklogBytesMax
+	waits := c.farBehind(pr)
 	if waits && !a.waits {
 		a.since = c.tick
 	}
 	a.waits = waits
 	return waits
+}
+
+func (c *Core) farBehind(pr tracker.Progress) bool {
+	return c.backlog.log.beyond(pr.Match) > 2*c.cfg.BacklogBytesMax
+}
+
+// WaitsFor returns the followers for which this leader waits now, so that it proposes
+// no more than once a tick.
+func (c *Core) WaitsFor() (ids []uint64) {
+	if c.rn.BasicStatus().RaftState != raft.StateLeader {
+		return nil
+	}
+	c.eachFollower(func(id uint64, pr tracker.Progress) {
+		if c.backlog.abreast[id] != nil && c.farBehind(pr) {
+			ids = append(ids, id)
+		}
+	})
+	return ids
 }
 
 // crowded says whether a member is behind that is waited for.

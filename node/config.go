@@ -74,6 +74,9 @@ type Config struct {
 	// have and still acknowledge more, see backlog. It bounds what is applied at once
 	// and what is on its way to a follower, too. Default: an eighth of FlushBytes.
 	BacklogBytesMax int
+	// BacklogTicksMax is for how long a leader waits for a follower that is behind, see
+	// backlog. Default: ElectionTicks.
+	BacklogTicksMax int
 	// FlushEntries of the log cause it as well; 0: their number does not matter.
 	FlushEntries int
 	// HeldBytesMax bounds the log that is kept for followers that lag or are
@@ -124,6 +127,7 @@ func (c *Config) EnsureDefaults() {
 	def(&c.FlushBytes, 64<<20)
 	def(&c.HeldBytesMax, 8*c.FlushBytes)
 	def(&c.BacklogBytesMax, max(c.FlushBytes/8, 1))
+	def(&c.BacklogTicksMax, c.ElectionTicks)
 	if c.CatchUpEntries == 0 {
 		c.CatchUpEntries = 50
 	}
@@ -172,7 +176,7 @@ func (c *Config) Validate() error {
 		{c.AppendsMax, "AppendsMax"},
 		{c.InboxMessagesMax, "InboxMessagesMax"}, {c.InboxBytesMax, "InboxBytesMax"},
 		{c.WriteBytesMax, "WriteBytesMax"}, {c.FlushBytes, "FlushBytes"},
-		{c.HeldBytesMax, "HeldBytesMax"}, {c.BacklogBytesMax, "BacklogBytesMax"},
+		{c.HeldBytesMax, "HeldBytesMax"}, {c.BacklogBytesMax, "BacklogBytesMax"}, {c.BacklogTicksMax, "BacklogTicksMax"},
 	} {
 		fail(l.value <= 0, l.name+" must be positive")
 	}

@@ -46,7 +46,8 @@
 //  2. When an acknowledgement or a vote leaves: a power cut now would keep what
 //     it promises. When a request for votes leaves, or a word of a leader: it would
 //     keep the term. When the log is released: it starts within the durable state.
-//     After a crash: nothing is missing that had been durable.
+//     After a crash: nothing is missing that had been durable. A leader waits for a
+//     follower that is behind for no longer than an election timeout.
 //  3. At the end, healed: the members agree soon; their states are equal; every
 //     acknowledged write is on every member at its revision; revisions are
 //     contiguous; each was written by one operation, no operation wrote two, and

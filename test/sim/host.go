@@ -44,7 +44,7 @@ func (h *host) start() {
 	}
 	p := &process{
 		s: h.s, host: h, rng: rand.New(rand.NewPCG(h.rng.Uint64(), 1)),
-		confirmed: map[uint64]bool{}, terms: map[uint64]uint64{}, fs: h.disk.fileSystem(),
+		confirmed: map[uint64]bool{}, terms: map[uint64]uint64{}, waiting: map[uint64]time.Duration{}, fs: h.disk.fileSystem(),
 	}
 	p.feed = &feed{p: p}
 	h.process = p

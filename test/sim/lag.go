@@ -1,6 +1,8 @@
 package sim
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"raftkv/node"
@@ -22,6 +24,8 @@ const (
 	hangsMax         = 6 * time.Second
 	// hangIsLong: the watchdog takes up to two election timeouts, a hand-over one.
 	hangIsLong = 3 * time.Second
+	// turnsTake is more than the time between a tick and the turn that heeds it.
+	turnsTake = time.Millisecond
 )
 
 // onDisk runs f once the disk has done something that usually takes about d.
@@ -105,4 +109,37 @@ func (p *process) countSlowness() {
 	r.TicksWaited += int(now.TicksWaited - before.TicksWaited)
 	r.DiskTransfers += int(now.DiskTransfers - before.DiskTransfers)
 	p.slowness = now
+}
+
+// patience checks that a leader waits for no follower for longer than an election
+// timeout of its own clock, and the tick in which it notices.
+func (c *checker) patience(p *process) {
+	now, waits := c.s.clock.now, p.core.WaitsFor()
+	maps.DeleteFunc(p.waiting, func(id uint64, since time.Duration) bool {
+		if slices.Contains(waits, id) {
+			return false
+		}
+		if now-since >= (electionTicks-1)*p.host.tick {
+			c.s.report.LongWaits++
+		}
+		return true
+	})
+	for _, id := range waits {
+		since, known := p.waiting[id]
+		if !known {
+			p.waiting[id] = now
+			continue
+		}
+		if waited := now - since; waited > (electionTicks+1)*p.host.tick+turnsTake {
+			c.fail("leader %d has waited for member %d for %s: the others' clients may wait for an election timeout", p.host.id, id, waited)
+		}
+	}
+}
+
+// waitedPaused takes out of a leader's waits what no leader can help: for so long its
+// process stood still.
+func (p *process) waitedPaused(stood time.Duration) {
+	for id := range p.waiting {
+		p.waiting[id] += stood
+	}
 }

@@ -47,10 +47,13 @@ const (
 	ForgottenPromise
 	// EarlyCandidacy: a member asks for votes before its term is durable.
 	EarlyCandidacy
+	// EndlessPatience: a leader waits for a follower that is behind until it has
+	// caught up, however long that takes.
+	EndlessPatience
 )
 
 func (b Bug) String() string {
-	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session", "stopped clocks", "runaway clocks", "forgotten promise", "early candidacy"}[b]
+	return [...]string{"no bug", "acknowledge before durable", "skipped fsync", "forgotten vote", "stale read", "applied twice", "second life", "skipped install", "late revocation", "without session", "stopped clocks", "runaway clocks", "forgotten promise", "early candidacy", "endless patience"}[b]
 }
 
 // acknowledgeEarly sends the responses of what is about to be written.

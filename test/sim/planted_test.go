@@ -26,6 +26,7 @@ func TestPlantedBugs(t *testing.T) {
 		{Options{Planted: RunawayClocks, Scenario: LeaseReads}, 8, "not linearizable"},
 		{Options{Planted: ForgottenPromise, Scenario: LeaseReads}, 12, "not linearizable"},
 		{Options{Planted: EarlyCandidacy}, 2, "sends MsgVote of term"},
+		{Options{Planted: EndlessPatience, Scenario: SlowFollowers}, 2, "has waited for member"},
 		// Without a look inside the consequences show as well: acknowledged writes
 		// are lost, or members that contradict each other never come to rest.
 		{Options{Planted: AcknowledgeBeforeDurable, OnlyConsequences: true, Scenario: Blackouts}, 8, ""},

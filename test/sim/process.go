@@ -85,6 +85,8 @@ type process struct {
 	switches  int
 	byLease   uint64
 	slowness  node.Slowness
+	// waiting says since when it waits, as a leader, for which follower.
+	waiting map[uint64]time.Duration
 }
 
 // after runs f d from now, if the process still lives; a paused process runs it
@@ -114,6 +116,7 @@ func (p *process) resume() {
 		p.host.stood += p.s.clock.now - p.pausedAt
 	}
 	p.paused = false
+	p.waitedPaused(p.s.clock.now - p.pausedAt)
 	backlog := p.backlog
 	p.backlog = nil
 	for _, f := range backlog {
@@ -193,6 +196,7 @@ func (p *process) round() {
 		p.after(out.CommitsAfter, func() { p.loop(p.core.CommitsDue) })
 	}
 	p.s.check.status(p)
+	p.s.check.patience(p)
 }
 
 func (p *process) send(m *raftpb.Message) {

@@ -30,11 +30,15 @@ const (
 	// leader's back, or because its disk hangs; random faults are there in every
 	// fourth run.
 	LeaseReads
+	// SlowFollowers lets one follower after the other fall behind, by its disk or its
+	// applier: the leader waits for each, but not for long. Of other faults there are
+	// but deaths in the middle of a step on the disk.
+	SlowFollowers
 )
 
 // Scenarios are the names of all scenarios, in their order.
 func Scenarios() []string {
-	return []string{"random-faults", "lost-directory", "blackouts", "changing-members", "paused-leaders", "lease-reads"}
+	return []string{"random-faults", "lost-directory", "blackouts", "changing-members", "paused-leaders", "lease-reads", "slow-followers"}
 }
 
 func (s Scenario) String() string { return Scenarios()[s] }
@@ -49,9 +53,10 @@ func ParseScenario(name string) (Scenario, error) {
 }
 
 // thinkTime is the mean time between two operations of a client: short where the
-// moments matter in which a read could be stale.
+// moments matter in which a read could be stale, and where whoever stands still is to
+// be far behind soon.
 func (s Scenario) thinkTime() time.Duration {
-	if s == LeaseReads {
+	if s == LeaseReads || s == SlowFollowers {
 		return 25 * time.Millisecond
 	}
 	return 120 * time.Millisecond
@@ -82,6 +87,8 @@ func (s Scenario) begin(f *faults) {
 		}
 		(&leaseSwitch{s: f.s, rng: f.s.fork()}).rest()
 		f.troubleLeases()
+	case SlowFollowers:
+		f.slowFollower()
 	default:
 		f.begin()
 	}
@@ -98,6 +105,23 @@ func (f *faults) pauseLeader() {
 			f.pauseHost(f.leader(), lasts)
 		}
 		f.pauseLeader()
+	})
+}
+
+func (f *faults) slowFollower() {
+	f.s.clock.after(f.between(lagsMin, lagsMax), func() {
+		if f.s.calm {
+			return
+		}
+		h := f.anyone()
+		switch lasts := f.between(lagsMin, lagsMax); {
+		case h == f.leader():
+		case f.rng.IntN(3) == 0:
+			f.slowApplier(h, lasts)
+		default:
+			f.hangDisk(h, lasts)
+		}
+		f.slowFollower()
 	})
 }
 

@@ -46,6 +46,10 @@ func TestChangingMembers(t *testing.T) { runSeeds(t, ChangingMembers, 8) }
 // on clocks that drift, and asserts that they were.
 func TestLeaseReads(t *testing.T) { runSeeds(t, LeaseReads, 8) }
 
+// TestSlowFollowers runs some of the scenario in which one follower after the other
+// falls behind, and asserts that leaders waited for them as long as they may.
+func TestSlowFollowers(t *testing.T) { runSeeds(t, SlowFollowers, 4) }
+
 // runSeeds runs -seeds seeds, or as many as usual, and the regressions.
 func runSeeds(t *testing.T, scenario Scenario, usual uint64) {
 	if *seedsFlag > 0 {
@@ -143,6 +147,8 @@ func (r *Report) requireEnough(t *testing.T, scenario Scenario, seeds int) {
 		all = append(r.usually(0.5), r.ofMembers()...)
 	case scenario == LeaseReads:
 		all = r.ofLeaseReads()
+	case scenario == SlowFollowers:
+		all = r.ofSlowFollowers()
 	case scenario == PausedLeaders && seeds >= 20:
 		all = r.ofPausedLeaders(seeds)
 	case scenario == RandomFaults && seeds >= 20:
@@ -215,6 +221,17 @@ func (r *Report) ofPausedLeaders(seeds int) []least {
 		{"elections", r.Elections, 5},
 		{"leaders whose disks hung for long", r.LeadersHung, 2},
 		{"leaders replaced while their disks hung", r.LeadersReplaced, 0.97 * float64(r.LeadersHung) / float64(seeds)},
+	}
+}
+
+// ofSlowFollowers is what comes of followers that fall behind.
+func (r *Report) ofSlowFollowers() []least {
+	return []least{
+		{"acknowledged writes", r.Acknowledged, 1500},
+		{"disks that hung", r.HungDisks, 4},
+		{"slow appliers", r.SlowAppliers, 2},
+		{"ticks in which a leader waited for who was behind", r.TicksWaited, 20},
+		{"waits for a follower that lasted an election timeout", r.LongWaits, 1.5},
 	}
 }
 

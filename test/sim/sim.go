@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"reflect"
 	"runtime/debug"
@@ -42,7 +43,8 @@ type Options struct {
 const Members = 5
 
 const (
-	minDuration = 60 * time.Second
+	minDuration   = 60 * time.Second
+	electionTicks = 10
 	// settleTime is how long a healed cluster may take to agree.
 	settleTime = 60 * time.Second
 	// eventsPerSecondMax is some fifty times what is usual.
@@ -103,6 +105,8 @@ type Report struct {
 	// about it: see node.Slowness.
 	SlowDisks, HungDisks, SlowAppliers   int
 	AcksHeld, TicksWaited, DiskTransfers int
+	// LongWaits are a leader's waits for a follower that lasted an election timeout, to a tick.
+	LongWaits int
 	// LeadersHung are leaders whose disks hung for long, LeadersReplaced those of them
 	// that led no more when their disks went on.
 	LeadersHung, LeadersReplaced int
@@ -200,10 +204,14 @@ func (s *simulation) tune() {
 }
 
 func (o *Options) nodeConfig() node.Config {
-	return node.Config{
+	cfg := node.Config{
 		FlushBytes: o.flushBytes, BacklogBytesMax: o.backlogBytes, WindowBatches: o.windowBatches, AppendsMax: o.appendsMax,
-		BatchCommandsMax: 8, InitialTickAdvance: true,
+		BatchCommandsMax: 8, InitialTickAdvance: true, ElectionTicks: electionTicks,
 	}
+	if o.Planted == EndlessPatience {
+		cfg.BacklogTicksMax = math.MaxInt
+	}
+	return cfg
 }
 
 // fail records the first violation and ends the run.
