@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,24 +125,39 @@ func TestALeaderDoesNotWaitForAFollowerThatIsGone(t *testing.T) {
 }
 
 // One whose disk hangs while it answers heartbeats makes the others wait for an
-// election timeout, however small the load is.
+// election timeout, or as long as is configured, however small the load is.
 func TestALeaderDoesNotWaitLongForAFollowerThatStandsStill(t *testing.T) {
-	c, leader := backlogCluster(t)
-	stuck := other(3, leader)
-	c.stuck = map[uint64]bool{stuck: true}
-	ticks := 0
-	for range 300 {
-		p := c.propose(leader, strings.Repeat("x", 20))
-		c.settle()
-		for ; ; ticks++ {
-			if _, ok := result(p); ok {
-				break
-			}
-			c.tick(1)
+	for _, patience := range []int{0, 3} {
+		c, leader := backlogCluster(t)
+		core := c.members[leader].core
+		if patience > 0 {
+			core.cfg.BacklogTicksMax = patience
 		}
-	}
-	if most := c.members[leader].core.cfg.ElectionTicks + 2; ticks == 0 || ticks > most {
-		t.Fatalf("300 puts waited for %d ticks in all, want some and at most %d", ticks, most)
+		stuck := other(3, leader)
+		c.stuck = map[uint64]bool{stuck: true}
+		ticks := 0
+		for range 300 {
+			p := c.propose(leader, strings.Repeat("x", 20))
+			c.settle()
+			for ; ; ticks++ {
+				if _, ok := result(p); ok {
+					break
+				}
+				if got := core.WaitsFor(); !slices.Equal(got, []uint64{stuck}) {
+					t.Fatalf("a put waits for members %v, want %d", got, stuck)
+				}
+				c.tick(1)
+			}
+		}
+		if most := core.cfg.BacklogTicksMax + 2; ticks == 0 || ticks > most {
+			t.Fatalf("300 puts waited for %d ticks in all, want some and at most %d", ticks, most)
+		}
+		if got := core.WaitsFor(); len(got) > 0 {
+			t.Fatalf("it still waits for members %v", got)
+		}
+		if got := c.members[stuck].core.WaitsFor(); len(got) > 0 {
+			t.Fatalf("a follower waits for members %v", got)
+		}
 	}
 }
 
