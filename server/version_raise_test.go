@@ -126,12 +126,15 @@ func TestMembersThatWereAwayMeetTheOthers(t *testing.T) {
 		s := c.join(cfg)
 		c.until("a voter", s.isVoter)
 	}
-	for _, gone := range c.servers[:2] {
+	for i, gone := range c.servers[:2] {
 		c.until("removed", func() bool {
 			_, err := c.client(4).MemberRemove(t.Context(), gone.memberID)
 			return err == nil || strings.Contains(err.Error(), "member not found")
 		})
-		_ = gone.Stop() // it may have ended by itself: it was removed
+		c.servers[i] = nil
+		if err := gone.Stop(); err != nil && !errors.Is(err, ErrRemoved) { // which it may have learnt already
+			t.Fatal(err)
+		}
 	}
 	c.start(2)
 	back := c.servers[2]
