@@ -21,6 +21,7 @@ type memoryPlan struct {
 	logFlushBytes int    // log entries until the next flush: an eighth
 	backlogBytes  int    // log entries to be applied: a sixty-fourth, an append at least, and twice that before the leader waits
 	headsBytes    int64  // what puts remember of keys: a thirty-second
+	hotBytes      int64  // keys that are read often: a thirty-second
 	// queueBytes bounds each of the queues of proposals, of peers' messages and
 	// of what the log is to write. Usually they are all but empty.
 	queueBytes int
@@ -39,6 +40,7 @@ func planMemory(budgetBytes int64) memoryPlan {
 		logFlushBytes: int(budgetBytes / 8),
 		backlogBytes:  int(min(backlogMax, max(backlogMin, budgetBytes/64))),
 		headsBytes:    budgetBytes / 32,
+		hotBytes:      budgetBytes / 32,
 		queueBytes:    int(min(queueMax, max(queueMin, budgetBytes/4))),
 		watchBytes:    budgetBytes / 16,
 	}

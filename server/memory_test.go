@@ -11,7 +11,7 @@ import (
 func TestMemoryPlan(t *testing.T) {
 	for _, budget := range []int64{MemoryBudgetBytesMin, DefaultMemoryBudgetBytes, 1 << 30, 64 << 30} {
 		p := planMemory(budget)
-		sum := p.cacheBytes + statemachine.MemTablesMax*int64(p.memTableBytes) + int64(p.logKeepBytes) + int64(p.logFlushBytes) + 2*int64(p.backlogBytes) + p.headsBytes
+		sum := p.cacheBytes + statemachine.MemTablesMax*int64(p.memTableBytes) + int64(p.logKeepBytes) + int64(p.logFlushBytes) + 2*int64(p.backlogBytes) + p.headsBytes + p.hotBytes
 		if sum < budget/2 || sum > budget*7/8 {
 			t.Errorf("budget %d: %+v takes %d", budget, p, sum)
 		}

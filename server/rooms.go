@@ -60,7 +60,7 @@ func openRooms(cfg *Config, a *admission, fatal func(error), observeFsync func(t
 	plan := planMemory(cfg.MemoryBudgetBytes)
 	r.machine, err = statemachine.Open(statemachine.Options{
 		Dir: stateDir, FS: fs, Logger: cfg.Logger, OnFatal: fatal, OnCompaction: compacted, Follower: follower, OnLeases: leases, OnLeaseReads: leaseReads,
-		MemTableBytes: spreadMemTable(plan.memTableBytes, r.incarnation), CacheBytes: plan.cacheBytes, HeadsBytes: plan.headsBytes,
+		MemTableBytes: spreadMemTable(plan.memTableBytes, r.incarnation), CacheBytes: plan.cacheBytes, HeadsBytes: plan.headsBytes, HotBytes: plan.hotBytes,
 		ResponseBytesMax: cfg.MaxResponseBytes,
 	})
 	if err != nil {

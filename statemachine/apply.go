@@ -103,6 +103,7 @@ func (m *Machine) apply(entries []*raftpb.Entry) (*application, error) {
 	recorder, a.collected = m.recorder()
 	m.leases.Start(h.DB(), batch)
 	defer m.leases.Finish()
+	m.writer.Hot = v.hot
 	m.writer.Start(h.DB(), batch, recorder, &m.leases, v.revision, v.compacted)
 	err = a.entries(entries)
 	if err = errors.Join(err, m.writer.Finish()); err != nil {

@@ -26,6 +26,7 @@ type view struct {
 	handle *engine.Handle // the database the view belongs to
 	sweep  *sweepState    // of that database
 	counts *kv.Counts     // of that database
+	hot    *mvcc.Hot      // of that database
 }
 
 // Machine is the replicated state of one member. It implements the state
@@ -135,8 +136,10 @@ func load(h *engine.Handle) (*view, remembered, error) {
 	return v, r, err
 }
 
+// adopt makes v, of another database or of a first state, the view.
 func (m *Machine) adopt(v *view, r remembered) {
 	m.remembered = r
+	v.hot = mvcc.NewHot(m.opts.HotBytes)
 	m.view.Store(v)
 }
 

@@ -29,6 +29,9 @@ type Options struct {
 	// HeadsBytes bounds what is remembered of keys written lately, see package
 	// mvcc.
 	HeadsBytes int64
+	// HotBytes bounds what is remembered of keys that are read often, see package
+	// mvcc.
+	HotBytes int64
 	// ManualCompaction turns automatic compactions off, for reproducible runs.
 	ManualCompaction bool
 	// ResponseBytesMax bounds what one read may hold in memory. Default 2 GiB,
@@ -51,7 +54,7 @@ type Options struct {
 	OnLeaseReads func()
 }
 
-const defaultHeadsBytes = 7 << 20
+const defaultHeadsBytes, defaultHotBytes = 7 << 20, 7 << 20
 
 func (o *Options) engine() engine.Options {
 	return engine.Options{
@@ -68,6 +71,9 @@ func (o *Options) EnsureDefaults() {
 	o.FS, o.Logger, o.MemTableBytes, o.CacheBytes = e.FS, e.Logger, e.MemTableBytes, e.CacheBytes
 	if o.HeadsBytes == 0 {
 		o.HeadsBytes = defaultHeadsBytes
+	}
+	if o.HotBytes == 0 {
+		o.HotBytes = defaultHotBytes
 	}
 	if o.ResponseBytesMax == 0 {
 		o.ResponseBytesMax = math.MaxInt32
@@ -89,6 +95,9 @@ func (o *Options) Validate() error {
 	err := e.Validate()
 	if o.HeadsBytes < 0 {
 		err = errors.Join(err, errors.New("HeadsBytes is negative"))
+	}
+	if o.HotBytes < 0 {
+		err = errors.Join(err, errors.New("HotBytes is negative"))
 	}
 	if o.ResponseBytesMax < 0 {
 		err = errors.Join(err, fmt.Errorf("statemachine: ResponseBytesMax %d must be positive", o.ResponseBytesMax))

@@ -13,9 +13,37 @@ import (
 // Range answers a range request from the state as it is now; ErrResponseTooLarge
 // if that takes more than Options.ResponseBytesMax.
 func (m *Machine) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if kv.AsksForNewest(req) {
+		resp, known, err := m.rangeHot(ctx, req)
+		if known || err != nil {
+			return resp, err
+		}
+	}
 	return read(m, func(s *mvcc.Snapshot, counts *kv.Counts) (*pb.RangeResponse, error) {
 		return kv.Range(ctx, s, counts, kv.NewBudget(m.opts.ResponseBytesMax), req)
 	})
+}
+
+// rangeHot answers a request for one key without looking for it in the database, if
+// it is known.
+func (m *Machine) rangeHot(ctx context.Context, req *pb.RangeRequest) (resp *pb.RangeResponse, known bool, err error) {
+	v, err := m.acquireView()
+	if err != nil {
+		return nil, false, err
+	}
+	defer v.handle.Release()
+	found, exists, known := v.hot.Get(req.GetKey(), v.revision)
+	switch {
+	case !known:
+		return nil, false, nil
+	case ctx.Err() != nil:
+		return nil, true, ctx.Err()
+	case !exists:
+		resp, err = kv.RangeKnown(nil, req, v.revision, nil)
+	default:
+		resp, err = kv.RangeKnown(kv.NewBudget(m.opts.ResponseBytesMax), req, v.revision, &found)
+	}
+	return resp, true, err
 }
 
 // ReadTxn answers a transaction that only reads. Others are refused with
@@ -30,6 +58,9 @@ func (m *Machine) ReadTxn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnRespo
 // returns. kv is nil for a key that is missing or empty, and valid during the
 // call. An error of visit ends it.
 func (m *Machine) GetKeys(list [][]byte, visit func(i int, kv *mvcc.KeyValue) error) (revision int64, err error) {
+	if revision, known, err := m.getHot(list, visit); known || err != nil {
+		return revision, err
+	}
 	out, err := read(m, func(s *mvcc.Snapshot, _ *kv.Counts) (*int64, error) {
 		revision := s.Revision()
 		for i, key := range list {
@@ -55,6 +86,38 @@ func (m *Machine) GetKeys(list [][]byte, visit func(i int, kv *mvcc.KeyValue) er
 		return 0, err
 	}
 	return *out, nil
+}
+
+// getHot is GetKeys if all keys are known without looking for them in the database.
+func (m *Machine) getHot(list [][]byte, visit func(i int, kv *mvcc.KeyValue) error) (revision int64, known bool, err error) {
+	v, err := m.acquireView()
+	if err != nil {
+		return 0, false, err
+	}
+	defer v.handle.Release()
+	found := make([]mvcc.KeyValue, len(list)) // without a revision: it does not exist
+	for i, key := range list {
+		if len(key) == 0 {
+			continue
+		}
+		entry, exists, known := v.hot.Get(key, v.revision)
+		if !known {
+			return 0, false, nil
+		}
+		if exists {
+			found[i] = entry
+		}
+	}
+	for i := range found {
+		entry := &found[i]
+		if entry.Revision.Main == 0 {
+			entry = nil
+		}
+		if err := visit(i, entry); err != nil {
+			return 0, true, err
+		}
+	}
+	return v.revision, true, nil
 }
 
 // acquireView returns the newest view with its database acquired: the caller
@@ -89,6 +152,7 @@ func read[T any](m *Machine, f func(*mvcc.Snapshot, *kv.Counts) (*T, error)) (*T
 			v.handle.Release()
 			return nil, err
 		}
+		s.Remember(v.hot)
 		// Loaded after the snapshot was taken, so that it covers whatever the
 		// snapshot misses.
 		compacted := m.view.Load().compacted

@@ -93,6 +93,12 @@ func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, budget *Bu
 	if err != nil {
 		return nil, err
 	}
+	finish(req, resp)
+	return resp, nil
+}
+
+// finish sorts and cuts what was collected.
+func finish(req *pb.RangeRequest, resp *pb.RangeResponse) {
 	if needsSort(req) {
 		sortKeys(resp.Kvs, req)
 	}
@@ -105,6 +111,28 @@ func executeRange(ctx context.Context, r mvcc.Reader, counts *Counts, budget *Bu
 			kv.Value = nil
 		}
 	}
+}
+
+// AsksForNewest tells whether a request is for one key as it is now.
+func AsksForNewest(req *pb.RangeRequest) bool {
+	return len(req.GetKey()) > 0 && isPoint(req.GetRangeEnd()) && req.GetRevision() <= 0
+}
+
+// RangeKnown answers a request that AsksForNewest: revision is the newest one, and
+// found the key at it, nil if it does not exist.
+func RangeKnown(budget *Budget, req *pb.RangeRequest, revision int64, found *mvcc.KeyValue) (*pb.RangeResponse, error) {
+	resp := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: revision}}
+	if found == nil {
+		return resp, nil
+	}
+	resp.Count = 1
+	if out := collector(req)(found); out != nil {
+		resp.Kvs = append(resp.Kvs, out)
+		if err := budget.take(out); err != nil {
+			return nil, err
+		}
+	}
+	finish(req, resp)
 	return resp, nil
 }
 

@@ -49,6 +49,7 @@ func CheckRevision(r Reader, revision int64) error {
 type Snapshot struct {
 	it                  *pebble.Iterator
 	revision, compacted int64
+	hot                 *Hot
 	cursor              cursor
 }
 
@@ -82,6 +83,10 @@ func newIterator(db pebble.Reader) (*pebble.Iterator, error) {
 // covered by it.
 func (s *Snapshot) SetCompacted(compacted int64) { s.compacted = compacted }
 
+// Remember lets Get ask hot, which is told of every change before a view shows it,
+// and tell it what it found. The snapshot's revision must be that of a view.
+func (s *Snapshot) Remember(hot *Hot) { s.hot = hot }
+
 // Revision implements Reader.
 func (s *Snapshot) Revision() int64 { return s.revision }
 
@@ -90,7 +95,14 @@ func (s *Snapshot) Compacted() int64 { return s.compacted }
 
 // Get implements Reader.
 func (s *Snapshot) Get(key []byte, revision int64) (KeyValue, bool, error) {
-	return s.cursor.get(s.it, key, revision)
+	if kv, exists, known := s.hot.Get(key, revision); known {
+		return kv, exists, nil
+	}
+	kv, exists, err := s.cursor.get(s.it, key, revision)
+	if err == nil && revision == s.revision {
+		s.hot.Offer(key, &kv, exists, revision)
+	}
+	return kv, exists, err
 }
 
 // Scan implements Reader.

@@ -33,6 +33,8 @@ type Writer struct {
 	// HeadsBytes bounds what is remembered from batch to batch of the keys that
 	// were written; 0: nothing is.
 	HeadsBytes int64
+	// Hot is told of every change; nil: nobody is.
+	Hot *Hot
 
 	db       pebble.Reader
 	batch    Batch
@@ -214,6 +216,7 @@ func (w *Writer) changed(key string, rev keys.Revision, valueLen int) {
 	w.changes++
 	w.written += writtenBytes(len(key), rev, valueLen)
 	w.recorded = append(w.recorded, recorded{revision: rev, key: key})
+	w.Hot.Changed(key, rev.Main)
 }
 
 // head returns the head of key, whose node is n.
