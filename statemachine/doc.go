@@ -48,7 +48,8 @@
 // serialized by the caller and own the mutable fields; calls of SweepStep take
 // turns, and may run beside them. Everything else may be called at any time and
 // works on an immutable view that Apply publishes after its batch is visible;
-// what is known in memory of compactions has a lock of its own. A reader holds on to the database its view belongs to,
+// what is known in memory of compactions has a lock of its own, and so has what is known
+// of keys that are read often. A reader holds on to the database its view belongs to,
 // so that Replace never takes it away: it finishes on the old one.
 //
 // # Failure policy

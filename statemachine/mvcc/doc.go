@@ -17,8 +17,8 @@
 // A revision is (main, sub): a transaction that changes anything takes the next
 // main revision, its changes count sub up from 0. An empty key space is at
 // revision 1. Nothing is kept in memory but what the open Writer wrote, which it
-// adds to its batch at the end, in the order of keys, and a bounded number of
-// heads of keys.
+// adds to its batch at the end, in the order of keys, a bounded number of heads of
+// keys, and newest versions of keys that are read often (Hot).
 //
 // # Invariants
 //
@@ -37,10 +37,14 @@
 //     (invariant 4 of the design). Which changes share a record of the revisions
 //     table does depend on that, and nothing depends on which do.
 //
+//  6. What Hot says of a key at a revision is what a Snapshot at that revision finds.
+//     It is told of a change before any view shows it.
+//
 // # Goroutines and locks
 //
-// None. A Writer and a Snapshot belong to one goroutine at a time; any number
-// of Snapshots may be open beside a Writer.
+// No goroutines. A Writer and a Snapshot belong to one goroutine at a time; any number
+// of Snapshots may be open beside a Writer. Hot is used by all of them at once, and
+// each of its shards has a lock, which is held for a look into a map.
 //
 // # Failure policy
 //
