@@ -24,23 +24,18 @@
 //
 //  1. Main revisions are contiguous, and the key space at a revision never
 //     changes while that revision is not compacted.
-//
 //  2. A Writer reads what was committed before it was started, overlaid by
 //     everything it wrote, so that a batch of many transactions sees what the
 //     same transactions would see one by one.
-//
 //  3. Every change is told to the Writer's Recorder, in order, and every change
 //     of a key's lease to its Leases.
-//
 //  4. A version and its change in the revisions table are written together and
 //     removed together; a read at or above the compacted revision sees the same
 //     before, during and after a sweep. At or below the revision of the last sweep
 //     every change has a record of its own, so that it can be removed alone.
-//
 //  5. No result depends on map order, a clock or how changes were batched
 //     (invariant 4 of the design). Which changes share a record of the revisions
 //     table does depend on that, and nothing depends on which do.
-//
 //  6. What Hot says of a key at a revision is what a Snapshot at that revision finds.
 //     It is told of a change before any view shows it.
 //
