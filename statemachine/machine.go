@@ -139,7 +139,9 @@ func load(h *engine.Handle) (*view, remembered, error) {
 // adopt makes v, of another database or of a first state, the view.
 func (m *Machine) adopt(v *view, r remembered) {
 	m.remembered = r
-	v.hot = mvcc.NewHot(m.opts.HotBytes)
+	if v.hot == nil {
+		v.hot = mvcc.NewHot(m.opts.HotBytes)
+	}
 	m.view.Store(v)
 }
 
@@ -193,12 +195,13 @@ func (m *Machine) Size() (int64, error) { return m.store.SizeBytes() }
 // Durable returns index, term and ConfState of the newest applied entry that
 // would survive a crash now.
 func (m *Machine) Durable() (*raftpb.SnapshotMetadata, error) {
-	h, err := m.store.Acquire()
+	// Of a database that has a view, so that it is never ahead of Applied.
+	v, err := m.acquireView()
 	if err != nil {
 		return nil, err
 	}
-	defer h.Release()
-	durable, err := readMeta(h.DB(), true)
+	defer v.handle.Release()
+	durable, err := readMeta(v.handle.DB(), true)
 	if err != nil {
 		return nil, fmt.Errorf("reading durable state: %w", err)
 	}

@@ -7,6 +7,7 @@ import (
 	"go.etcd.io/raft/v3/raftpb"
 
 	"raftkv/statemachine/engine"
+	"raftkv/statemachine/mvcc"
 )
 
 // Checkpoint writes a copy of the state, made of hard links, to dir, which
@@ -37,9 +38,11 @@ func (m *Machine) Replace(stagedDir string) error {
 	var r remembered
 	verify := func(h *engine.Handle) (err error) {
 		next, r, err = load(h)
-		switch {
-		case err != nil:
+		if err != nil {
 			return err
+		}
+		next.hot = mvcc.NewHot(m.opts.HotBytes) // here, since readers wait for adopt
+		switch {
 		case !next.initialized:
 			return fmt.Errorf("%w: it is empty", ErrForeignState)
 		case old.initialized && next.clusterID != old.clusterID:
