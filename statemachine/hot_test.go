@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
@@ -70,9 +71,9 @@ func TestHotReadsBesideWrites(t *testing.T) {
 		})
 	}
 	r := rand.New(rand.NewPCG(7, 7))
-	for i := range 3000 {
+	for i := range 1000 {
 		var commands [][]byte
-		for range r.IntN(4) {
+		for range r.IntN(40) {
 			key := h.names[r.IntN(len(h.names))]
 			newest := h.at[key][len(h.at[key])-1]
 			var req proto.Message = &pb.PutRequest{Key: []byte(key), Value: fmt.Append(nil, i)}
@@ -125,4 +126,43 @@ func readHot(t *testing.T, m *statemachine.Machine, h *hotHistory, r *rand.Rand,
 		return fmt.Errorf("%s is %q at revision %d, want %q, and %d was visible before", key, got, revision, want, visible)
 	}
 	return nil
+}
+
+// TestHotAnswersLikeTheDatabase: whatever a request asks for, the answer is that of a
+// machine that remembers nothing.
+func TestHotAnswersLikeTheDatabase(t *testing.T) {
+	m, l := start(t), newLog(t)
+	o := options(t, vfs.NewMem())
+	o.HotBytes = 1
+	cold, err := statemachine.Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeMachine(t, cold)
+	if err := cold.Bootstrap(seed()); err != nil {
+		t.Fatal(err)
+	}
+	r := rand.New(rand.NewPCG(3, 3))
+	g := &generator{r: r}
+	for range 150 {
+		e := l.entry(request(t, g.write(m.Revision())), request(t, g.write(m.Revision())))
+		apply(t, m, e)
+		apply(t, cold, e)
+		for range 40 {
+			req := g.rangeRequest(m.Revision())
+			if r.IntN(2) == 0 {
+				req.RangeEnd = nil
+			}
+			if r.IntN(2) == 0 {
+				req.Revision = 0
+			}
+			for range 3 { // remembered by then
+				got, err := m.Range(t.Context(), req)
+				want, wantErr := cold.Range(t.Context(), req)
+				if fmt.Sprint(err) != fmt.Sprint(wantErr) || !proto.Equal(got, want) {
+					t.Fatalf("%v: %v, %v; want %v, %v", req, got, err, want, wantErr)
+				}
+			}
+		}
+	}
 }

@@ -30,7 +30,8 @@ type Options struct {
 	// mvcc.
 	HeadsBytes int64
 	// HotBytes bounds what is remembered of keys that are read often, see package
-	// mvcc.
+	// mvcc; 0: the default. Values of more than a thousandth of it are not
+	// remembered.
 	HotBytes int64
 	// ManualCompaction turns automatic compactions off, for reproducible runs.
 	ManualCompaction bool

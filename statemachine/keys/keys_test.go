@@ -38,6 +38,10 @@ func TestGolden(t *testing.T) {
 			d.ScanArgs(t, "main", &main)
 			d.MaybeScanArgs(t, "sub", &sub)
 			key = keys.AppendRevision(nil, keys.Revision{Main: int64(main), Sub: uint32(sub)})
+		case "run":
+			d.ScanArgs(t, "main", &main)
+			d.MaybeScanArgs(t, "sub", &sub)
+			key = keys.AppendRun(nil, keys.Revision{Main: int64(main), Sub: uint32(sub)})
 		case "named":
 			d.ScanArgs(t, "key", &name)
 			key = keys.Named(keys.Meta, name)

@@ -206,7 +206,8 @@ func (r *changeRecords) close() error {
 }
 
 // readChanges returns the changes from revision from to the end of main revision
-// last, until a record makes them limit or more, and whether those are all.
+// last, and whether those are all: it stops after the record with which there are
+// limit or more.
 func readChanges(db pebble.Reader, from keys.Revision, last int64, limit int) (changes []change, all bool, err error) {
 	records, err := openChanges(db, from)
 	if err != nil {

@@ -39,13 +39,14 @@ func ReadHistory(db pebble.Reader, from, last int64, limits HistoryLimits, want 
 	if from > last {
 		return nil, from, nil
 	}
-	records, err := openChanges(db, keys.Revision{Main: from})
+	// Versions first: a sweep in between takes changes away, never versions alone.
+	versions, err := newIterator(db)
 	if err != nil {
 		return nil, from, err
 	}
-	versions, err := newIterator(db)
+	records, err := openChanges(db, keys.Revision{Main: from})
 	if err != nil {
-		return nil, from, errors.Join(err, records.close())
+		return nil, from, errors.Join(err, versions.Close())
 	}
 	r := historyReader{records: records, versions: versions, limits: limits, want: want}
 	next, err = r.read(from, last)

@@ -33,7 +33,7 @@ const (
 	// hotShare bounds an entry: so many have room in a generation of a shard.
 	hotShare = 8
 	// hotEntryBytes is what an entry takes in memory beside key and value, roughly.
-	hotEntryBytes = 160
+	hotEntryBytes = 208
 )
 
 type hotShard struct {
@@ -46,7 +46,7 @@ type hotShard struct {
 }
 
 // hotEntry is what is known of a key from main revision since on. What it holds
-// never changes.
+// never changes; kv has no key.
 type hotEntry struct {
 	kv     KeyValue
 	exists bool
@@ -63,7 +63,8 @@ func NewHot(bytesMax int64) *Hot {
 
 // Get returns the version of key that was current at main revision revision, if the
 // key existed, and whether that is known at all. The caller has a view of the
-// database at revision or later. Key and value are not to be changed.
+// database at revision or later. The value is not to be changed, the
+// key is the caller's.
 func (h *Hot) Get(key []byte, revision int64) (kv KeyValue, exists, known bool) {
 	if h == nil {
 		return kv, false, false
@@ -81,6 +82,7 @@ func (h *Hot) Get(key []byte, revision int64) (kv KeyValue, exists, known bool) 
 	if !known || e.since > revision {
 		return kv, false, false
 	}
+	e.kv.Key = key
 	return e.kv, e.exists, true
 }
 
@@ -101,10 +103,10 @@ func (h *Hot) Offer(key []byte, kv *KeyValue, exists bool, revision int64) {
 	if s.changed > revision {
 		return
 	}
-	e := hotEntry{kv: KeyValue{Key: bytes.Clone(key)}, exists: exists, since: revision}
+	e := hotEntry{exists: exists, since: revision}
 	if exists {
 		e.kv, e.since = *kv, kv.Revision.Main
-		e.kv.Key, e.kv.Value = bytes.Clone(key), bytes.Clone(kv.Value)
+		e.kv.Key, e.kv.Value = nil, bytes.Clone(kv.Value)
 	}
 	h.add(s, string(key), e)
 }
@@ -145,5 +147,5 @@ func (h *Hot) add(s *hotShard, key string, e hotEntry) {
 }
 
 func (h *Hot) size(keyLen, valueLen int) int64 {
-	return int64(2*keyLen + valueLen + hotEntryBytes)
+	return int64(keyLen + valueLen + hotEntryBytes)
 }

@@ -190,7 +190,7 @@ func valueLen(it *pebble.Iterator) int {
 }
 
 // older removes what the sweeps before had to keep of a key that has a newer
-// version now.
+// version now. Those changes have records of their own (invariant 4).
 func (s *sweepStep) older(key []byte) error {
 	last := s.sweep.Start().Main - 1
 	if last < FirstRevision {
