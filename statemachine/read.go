@@ -95,7 +95,7 @@ func (m *Machine) getHot(list [][]byte, visit func(i int, kv *mvcc.KeyValue) err
 		return 0, false, err
 	}
 	defer v.handle.Release()
-	found := make([]mvcc.KeyValue, len(list)) // without a revision: it does not exist
+	var found []mvcc.KeyValue // without a revision: it does not exist
 	for i, key := range list {
 		if len(key) == 0 {
 			continue
@@ -104,14 +104,17 @@ func (m *Machine) getHot(list [][]byte, visit func(i int, kv *mvcc.KeyValue) err
 		if !known {
 			return 0, false, nil
 		}
+		if found == nil {
+			found = make([]mvcc.KeyValue, len(list))
+		}
 		if exists {
 			found[i] = entry
 		}
 	}
-	for i := range found {
-		entry := &found[i]
-		if entry.Revision.Main == 0 {
-			entry = nil
+	for i := range list {
+		var entry *mvcc.KeyValue
+		if found != nil && found[i].Revision.Main > 0 {
+			entry = &found[i]
 		}
 		if err := visit(i, entry); err != nil {
 			return 0, true, err

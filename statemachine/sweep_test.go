@@ -39,10 +39,9 @@ func sweep(t testing.TB, m *statemachine.Machine, limit int) (reports []statemac
 	return reports
 }
 
-// checkLiveBytes compares LiveBytes with what the tables hold.
-func checkLiveBytes(t testing.TB, m *statemachine.Machine) {
+// keySpace returns the versions of all keys, then the changes that made them.
+func keySpace(t testing.TB, m *statemachine.Machine) []statemachine.Record {
 	t.Helper()
-	total := int64(0)
 	versions, err := m.Records(keys.Keys)
 	if err != nil {
 		t.Fatal(err)
@@ -51,7 +50,14 @@ func checkLiveBytes(t testing.TB, m *statemachine.Machine) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, r := range slices.Concat(versions, changes) {
+	return slices.Concat(versions, changes)
+}
+
+// checkLiveBytes compares LiveBytes with what the tables hold.
+func checkLiveBytes(t testing.TB, m *statemachine.Machine) {
+	t.Helper()
+	total := int64(0)
+	for _, r := range keySpace(t, m) {
 		total += int64(len(r.Key) + len(r.Value))
 	}
 	leases, err := m.Records(keys.Leases)
@@ -375,18 +381,7 @@ func openCrashable(t *testing.T, fs vfs.FS) *statemachine.Machine {
 
 func compareTables(t *testing.T, m, reference *statemachine.Machine) {
 	t.Helper()
-	tables := func(m *statemachine.Machine) []statemachine.Record {
-		versions, err := m.Records(keys.Keys)
-		if err != nil {
-			t.Fatal(err)
-		}
-		changes, _, err := m.Changes()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return slices.Concat(versions, changes)
-	}
-	got, want := tables(m), tables(reference)
+	got, want := keySpace(t, m), keySpace(t, reference)
 	if len(got) != len(want) {
 		t.Fatalf("%d versions and changes, want %d", len(got), len(want))
 	}

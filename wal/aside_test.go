@@ -239,14 +239,20 @@ func TestTurnFails(t *testing.T) {
 	}
 }
 
-// TestSlowSync: etcd's words about a slow disk.
-func TestSlowSync(t *testing.T) {
+// openWarned opens a log that is synced aside by a function of the test, and returns
+// that and what the log warns of.
+func openWarned(t *testing.T) (*Log, *syncs, *observer.ObservedLogs) {
 	core, logs := observer.New(zap.WarnLevel)
 	opts := testOptions(t)
 	mustClose(t, mustCreate(t, opts))
-	s := syncs{held: map[string]int64{}}
+	s := &syncs{held: map[string]int64{}}
 	opts.fdatasync, opts.Logger = s.fdatasync, zap.New(core)
-	l := mustOpen(t, opts, meta(1, 1))
+	return mustOpen(t, opts, meta(1, 1)), s, logs
+}
+
+// TestSlowSync: etcd's words about a slow disk.
+func TestSlowSync(t *testing.T) {
+	l, _, logs := openWarned(t)
 	f := l.segments.(*files)
 	if err := f.written(time.Now().Add(-2*slowSync), 0, true); err != nil {
 		t.Fatal(err)
@@ -259,15 +265,10 @@ func TestSlowSync(t *testing.T) {
 // TestRingBreaks: a ring that fails costs nothing but processors, and is told of
 // once, by name and to whoever asks at the same time.
 func TestRingBreaks(t *testing.T) {
-	core, logs := observer.New(zap.WarnLevel)
-	opts := testOptions(t)
-	mustClose(t, mustCreate(t, opts))
-	s := syncs{held: map[string]int64{}}
-	opts.fdatasync, opts.Logger = s.fdatasync, zap.New(core)
-	l := mustOpen(t, opts, meta(1, 1))
-	aside := l.segments.(*files).aside
+	l, s, logs := openWarned(t)
+	f := l.segments.(*files)
 	var broken error
-	aside.broken = func() error { return broken }
+	f.aside.broken = func() error { return broken }
 	ctx, cancel := context.WithCancel(t.Context())
 	var asking sync.WaitGroup
 	asking.Go(func() {
@@ -288,7 +289,7 @@ func TestRingBreaks(t *testing.T) {
 	}
 	cancel()
 	asking.Wait()
-	if names := s.unsynced(t, opts.Dir); len(names) > 0 {
+	if names := s.unsynced(t, f.dir); len(names) > 0 {
 		t.Errorf("not synced: %v", names)
 	}
 	mustClose(t, l)

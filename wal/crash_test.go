@@ -74,13 +74,19 @@ func TestCrashes(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%v", total)
-	for what, least := range map[string]int{
+	atLeast(t, total, map[string]int{
 		"crashes": 3000, "append": 500, "release": 60, "reset": 50, "recovery": 300, "rest": 300, "raised": 5, "replaced": 500,
 		"segments lost": 20,
-	} {
-		if total[what] < least {
-			t.Errorf("only %d of %q, want at least %d", total[what], what, least)
+	})
+}
+
+// atLeast checks that a test met with everything that it is about.
+func atLeast(t *testing.T, total, least map[string]int) {
+	t.Helper()
+	t.Logf("%v", total)
+	for what, n := range least {
+		if total[what] < n {
+			t.Errorf("only %d of %q, want at least %d", total[what], what, n)
 		}
 	}
 }

@@ -206,12 +206,7 @@ func TestPowerLoss(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%v", total)
-	for what, least := range map[string]int{
+	atLeast(t, total, map[string]int{
 		"power losses": 1000, "names lost": 30, "recovery": 400, "append": 500, "commit": 50, "release": 20, "reset": 80, "raised": 50,
-	} {
-		if total[what] < least {
-			t.Errorf("only %d of %q, want at least %d", total[what], what, least)
-		}
-	}
+	})
 }

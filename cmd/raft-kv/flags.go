@@ -141,7 +141,7 @@ func (o *memberOptions) registerLimits(f *pflag.FlagSet) {
 	f.Uint64Var(&o.catchUpEntries, "snapshot-catchup-entries", 0, "most released log entries kept for followers that lag; 0: by their bytes alone")
 	f.StringVar(&o.compactionMode, "auto-compaction-mode", "periodic", `what --auto-compaction-retention counts: "periodic" time or "revision"s`)
 	f.StringVar(&o.compactionRetention, "auto-compaction-retention", "0", "history to keep: hours or a duration, or a number of revisions; 0: all")
-	f.IntVar(&o.compactionBatch, "compaction-batch-limit", 0, "most revisions that a compaction removes at a time; 0: the default")
+	f.IntVar(&o.compactionBatch, "compaction-batch-limit", 0, "revisions that a compaction looks at at a time, and those that share a record with the last; 0: the default")
 	f.DurationVar(&o.compactionSleep, "compaction-sleep-interval", 0, "pause of a compaction after each batch; 0: seven times as long as the batch took, at most 50ms")
 	f.StringVar(&o.featureGates, "feature-gates", "", "name=true or name=false of etcd's features, comma separated")
 }

@@ -125,12 +125,8 @@ func RangeKnown(budget *Budget, req *pb.RangeRequest, revision int64, found *mvc
 	if found == nil {
 		return resp, nil
 	}
-	resp.Count = 1
-	if out := collector(req)(found); out != nil {
-		resp.Kvs = append(resp.Kvs, out)
-		if err := budget.take(out); err != nil {
-			return nil, err
-		}
+	if err := add(resp, collector(req)(found), budget); err != nil {
+		return nil, err
 	}
 	finish(req, resp)
 	return resp, nil
@@ -143,14 +139,18 @@ func executeScan(ctx context.Context, r mvcc.Reader, budget *Budget, req *pb.Ran
 		if resp.Count%checkEvery == 0 && ctx.Err() != nil {
 			return false, ctx.Err()
 		}
-		resp.Count++
-		out := keep(kv)
-		if out == nil {
-			return true, nil
-		}
-		resp.Kvs = append(resp.Kvs, out)
-		return true, budget.take(out)
+		return true, add(resp, keep(kv), budget)
 	})
+}
+
+// add counts a key of the range, and collects it unless it is nil.
+func add(resp *pb.RangeResponse, kv *mvccpb.KeyValue, budget *Budget) error {
+	resp.Count++
+	if kv == nil {
+		return nil
+	}
+	resp.Kvs = append(resp.Kvs, kv)
+	return budget.take(kv)
 }
 
 // executePage visits the keys up to the limit and one more, and counts the rest

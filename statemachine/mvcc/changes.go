@@ -29,8 +29,14 @@ import (
 type change struct {
 	revision keys.Revision
 	key      []byte
-	place    int  // among those that were read together
+	place    int  // among those that were read together, or in run
 	run      *run // that a sweep found it in; nil: it has a record of its own
+}
+
+// within tells whether a change is one from revision from to the end of main
+// revision last.
+func (c *change) within(from keys.Revision, last int64) bool {
+	return compareRevisions(c.revision, from) >= 0 && c.revision.Main <= last
 }
 
 // Runs are bounded, since a reader of one change has to read all of its run.
@@ -205,25 +211,35 @@ func (r *changeRecords) close() error {
 	return nil
 }
 
+// eachRecord calls visit with the changes of each record from that of revision from
+// on to that of the end of main revision last, valid during the call, until it
+// returns false, and reports whether those were all.
+func eachRecord(db pebble.Reader, from keys.Revision, last int64, visit func(changes []change, run bool) (more bool)) (all bool, err error) {
+	records, err := openChanges(db, from)
+	if err != nil {
+		return false, err
+	}
+	all = true
+	for all && records.next() && records.changes[0].revision.Main <= last {
+		all = visit(records.changes, records.run)
+	}
+	return all, records.close()
+}
+
 // readChanges returns the changes from revision from to the end of main revision
 // last, and whether those are all: it stops after the record with which there are
 // limit or more.
 func readChanges(db pebble.Reader, from keys.Revision, last int64, limit int) (changes []change, all bool, err error) {
-	records, err := openChanges(db, from)
-	if err != nil {
-		return nil, false, err
-	}
-	all = true
-	for records.next() && records.changes[0].revision.Main <= last {
+	all, err = eachRecord(db, from, last, func(record []change, _ bool) (more bool) {
 		if len(changes) >= limit {
-			all = false
-			break
+			return false
 		}
-		for _, c := range records.changes {
-			if compareRevisions(c.revision, from) >= 0 && c.revision.Main <= last {
+		for _, c := range record {
+			if c.within(from, last) {
 				changes = append(changes, change{revision: c.revision, key: bytes.Clone(c.key), place: len(changes)})
 			}
 		}
-	}
-	return changes, all, records.close()
+		return true
+	})
+	return changes, all, err
 }

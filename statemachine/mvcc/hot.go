@@ -63,8 +63,8 @@ func NewHot(bytesMax int64) *Hot {
 
 // Get returns the version of key that was current at main revision revision, if the
 // key existed, and whether that is known at all. The caller has a view of the
-// database at revision or later. The value is not to be changed, the
-// key is the caller's.
+// database at revision or later. The value is not to be changed, the key is the
+// caller's.
 func (h *Hot) Get(key []byte, revision int64) (kv KeyValue, exists, known bool) {
 	if h == nil {
 		return kv, false, false
@@ -87,7 +87,7 @@ func (h *Hot) Get(key []byte, revision int64) (kv KeyValue, exists, known bool) 
 }
 
 // Offer tells what a reader found of a key in its view, whose newest main revision
-// is revision: kv if the key exists, which may then have to be copied.
+// is revision: kv, if the key exists. What is remembered is copied.
 func (h *Hot) Offer(key []byte, kv *KeyValue, exists bool, revision int64) {
 	if h == nil || h.size(len(key), len(kv.Value)) > h.generationBytes/hotShare {
 		return

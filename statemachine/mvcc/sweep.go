@@ -243,7 +243,7 @@ func (s *sweepStep) remove(c change) error {
 		return err
 	}
 	if c.run != nil {
-		c.run.remove(c.revision)
+		c.run.gone[c.place] = true
 		return nil
 	}
 	s.rev = keys.AppendRevision(s.rev[:0], c.revision)

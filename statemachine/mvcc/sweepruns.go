@@ -11,55 +11,40 @@ import (
 
 // run is one that a sweep takes apart.
 type run struct {
-	changes []change // in order
+	changes []change // in order: each has its place in it
 	gone    []bool   // which of them were removed
 }
 
 func newRun(changes []change) *run {
 	r := &run{changes: slices.Clone(changes), gone: make([]bool, len(changes))}
 	for i := range r.changes {
-		r.changes[i].key, r.changes[i].run = bytes.Clone(r.changes[i].key), r
+		c := &r.changes[i]
+		c.key, c.place, c.run = bytes.Clone(c.key), i, r
 	}
 	return r
-}
-
-// remove takes out the change of a revision.
-func (r *run) remove(rev keys.Revision) {
-	i, found := slices.BinarySearchFunc(r.changes, rev, func(c change, rev keys.Revision) int {
-		return compareRevisions(c.revision, rev)
-	})
-	if found {
-		r.gone[i] = true
-	}
 }
 
 // readSwept is readChanges for a sweep, which takes the runs apart that the changes
 // come from.
 func readSwept(db pebble.Reader, from keys.Revision, last int64, limit int) (changes []change, runs []*run, all bool, err error) {
-	records, err := openChanges(db, from)
-	if err != nil {
-		return nil, nil, false, err
-	}
-	all = true
-	for records.next() && records.changes[0].revision.Main <= last {
+	all, err = eachRecord(db, from, last, func(record []change, isRun bool) (more bool) {
 		if len(changes) >= limit {
-			all = false
-			break
+			return false
 		}
-		if !records.run {
-			c := records.changes[0]
-			changes = append(changes, change{revision: c.revision, key: bytes.Clone(c.key)})
-			continue
+		r := newRun(record)
+		if isRun {
+			runs = append(runs, r)
+		} else {
+			r.changes[0].run = nil
 		}
-		r := newRun(records.changes)
-		runs = append(runs, r)
 		for _, c := range r.changes {
-			if compareRevisions(c.revision, from) >= 0 && c.revision.Main <= last {
+			if c.within(from, last) {
 				changes = append(changes, c)
 			}
 		}
-	}
-	return changes, runs, all, records.close()
+		return true
+	})
+	return changes, runs, all, err
 }
 
 // splitRuns takes the runs apart: what is left of them up to the sweep's target gets
